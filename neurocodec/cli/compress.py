@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from . import options, print_json
+
+
+@click.command()
+@click.argument("src", metavar="IN")
+@click.argument("dst", metavar="OUT")
+@click.option(
+    "-q",
+    "--quality",
+    type=click.IntRange(0, 100),
+    default=50,
+    show_default=True,
+    help="Larger is better and bigger.",
+)
+@options.model
+@click.option(
+    "--gop",
+    type=int,
+    default=65,
+    show_default=True,
+    metavar="N",
+    help="Frames between points where decoding can begin; best is 4 n + 1.",
+)
+@click.option(
+    "--audio",
+    default="copy",
+    show_default=True,
+    metavar="copy|opus[:KBPS]|none",
+    help="What becomes of the sound.",
+)
+@options.cut
+@options.machine
+@options.overwrite
+@options.as_json
+@options.talk
+def command(src: str, dst: str, as_json: bool, quiet: bool, **chosen: Any) -> None:
+    """Compress the video or picture IN into OUT, a .nc file ("-" for standard output)."""
+    from ..codec.compress import STDOUT, compress
+
+    with options.progress_bar(quiet) as progress:
+        stats = compress(src, dst, progress=progress, **chosen)
+    if as_json:
+        print_json(stats.to_dict())
+    elif not quiet and dst != STDOUT:
+        click.echo(
+            f"{dst}: {stats.frames} frames of {stats.width}x{stats.height}, {stats.bytes} bytes, "
+            f"{stats.bits_per_pixel:.4f} bits per pixel, {stats.fps:.1f} frames per second"
+        )

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..errors import DamageError
+from . import options, print_json
+
+
+@click.command()
+@click.argument("src", metavar="IN")
+@click.argument("dst", metavar="OUT")
+@options.model
+@click.option("--lossless", is_flag=True, help="Write FFV1, to a .mkv.")
+@click.option("--audio/--no-audio", default=True, help="Keep the sound.")
+@click.option("--strict", is_flag=True, help="Refuse a damaged file instead of concealing.")
+@options.cut
+@options.machine
+@options.overwrite
+@options.as_json
+@options.talk
+def command(src: str, dst: str, as_json: bool, quiet: bool, **chosen: Any) -> None:
+    """Decode the .nc file IN into OUT: .mp4 .mov .mkv .webm .y4m, .png or .jpg for one picture,
+    or "-" for y4m on standard output, to pipe into a player."""
+    from ..codec.decompress import decompress
+    from ..media.writer import STDOUT
+
+    with options.progress_bar(quiet) as progress:
+        stats = decompress(src, dst, progress=progress, **chosen)
+    if as_json and dst != STDOUT:
+        print_json(stats.to_dict())
+    elif not quiet and dst != STDOUT:
+        click.echo(
+            f"{dst}: {stats.frames} frames of {stats.width}x{stats.height}, "
+            f"{stats.fps:.1f} frames per second"
+        )
+    if stats.damage:
+        frozen = f"; {stats.frozen_frames} frames are frozen" if stats.frozen_frames else ""
+        more = f" (and {len(stats.damage) - 1} more)" if len(stats.damage) > 1 else ""
+        raise DamageError(f"{src}: damaged: {stats.damage[0]}{more}{frozen}; the rest was decoded")

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options, print_json
+
+
+@click.group(short_help="List and show model bundles.")
+def command() -> None:
+    """Model bundles: what the codec's networks know."""
+
+
+@command.command("list")
+@options.as_json
+def list_models(as_json: bool) -> None:
+    """The bundles that come with the package."""
+    from .. import models
+
+    rows = [
+        {
+            "name": b.name,
+            "hash": b.hash.hex(),
+            "bytes": b.path.stat().st_size,
+            "default": b.path.stem == models.DEFAULT,
+        }
+        for b in models.bundled()
+    ]
+    if as_json:
+        print_json({"models": rows})
+        return
+    for row in rows:
+        mark = "  (default)" if row["default"] else ""
+        click.echo(f"{row['name']:20} {str(row['hash'])[:16]} {row['bytes']:>9} bytes{mark}")
+
+
+@command.command()
+@click.argument("model", metavar="NAME|PATH", required=False)
+@options.as_json
+def show(model: str | None, as_json: bool) -> None:
+    """Configuration and card of a bundle."""
+    from .. import models
+
+    bundle = models.find(model)
+    facts = {
+        "name": bundle.name,
+        "hash": bundle.hash.hex(),
+        "path": str(bundle.path),
+        "bytes": bundle.path.stat().st_size,
+        "tokenizer": bundle.config.to_dict(),
+        "card": bundle.card,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        click.echo(f"{key:10} {models.printable(str(value))}")
+
+
+@command.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle to write."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Training folder from whose clips the entropy model takes its first counts.",
+)
+@click.option("--clips", type=click.IntRange(1), default=400, show_default=True, help="How many.")
+@options.overwrite
+@options.talk
+def export(
+    run: Path, out: Path, data: Path | None, clips: int, overwrite: bool, quiet: bool
+) -> None:
+    """Turn the training run in folder RUN into a bundle for 'compress --model'."""
+    from ..files import check_output
+    from ..train.export import export as write
+
+    check_output(out, overwrite)
+    write(run, out, data, clips)
+    if not quiet:
+        click.echo(f"{out}: {out.stat().st_size} bytes")

@@ -1,0 +1,80 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from . import set_up_logging
+
+Command = Callable[..., Any]
+
+
+def _configure(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    flags = ctx.ensure_object(dict)
+    flags[param.name] = value
+    set_up_logging(flags.get("verbose", False), flags.get("quiet", False))
+    return value
+
+
+def talk(command: Command) -> Command:
+    """-v and --quiet; the command is given ``quiet``."""
+    command = click.option(
+        "-v", "--verbose", is_flag=True, callback=_configure, expose_value=False, help="Say more."
+    )(command)
+    return click.option(
+        "--quiet", is_flag=True, callback=_configure, help="Say nothing but errors."
+    )(command)
+
+
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the networks run.",
+)
+
+
+def machine(command: Command) -> Command:
+    """--device and --threads."""
+    threads = click.option(
+        "--threads", type=click.IntRange(1), help="Processor threads of the networks."
+    )
+    return device(threads(command))
+
+
+def cut(command: Command) -> Command:
+    """--start and --duration, seconds."""
+    command = click.option(
+        "--duration", type=float, metavar="SECONDS", help="Length of the part to take."
+    )(command)
+    return click.option("--start", type=float, default=0.0, metavar="SECONDS", help="Begin there.")(
+        command
+    )
+
+
+model = click.option("--model", metavar="NAME|PATH", help="Model bundle; see 'models list'.")
+overwrite = click.option("-y", "--overwrite", is_flag=True, help="Overwrite the output.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A tqdm bar of frames on a terminal; None elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="frame", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def update(done: int, expected: int | None) -> None:
+            bar.total = max(expected, done) if expected else None
+            bar.update(done - bar.n)
+
+        yield update

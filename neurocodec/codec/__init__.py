@@ -1,0 +1,1 @@
+"""Encoder and decoder: where media, tokenizer, entropy coding and bitstream meet."""

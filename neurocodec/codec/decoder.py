@@ -1,0 +1,158 @@
+""".nc file -> frames and sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from .. import models
+from ..bitstream.payloads import STEP_ONE, AudioPacket, VideoGop
+from ..bitstream.reader import GopEntry, Reader
+from ..device import autocast, choose_device
+from ..media.frame import Frame, MediaInfo
+from ..threads import ahead
+from ..tokenizer.causal import Cache
+from ..tokenizer.model import Tokenizer
+from ..tokenizer.patch import yuv_from_planes
+from .tokens import LatentTokens, decode_tokens
+
+
+class GopSynthesizer:
+    """Tokens of one GOP, a latent frame at a time, to frames."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, step: float, size: tuple[int, int], device: torch.device
+    ) -> None:
+        """size: (width, height) of the frames to give."""
+        self._tokenizer, self._device, self._size = tokenizer, device, size
+        self._step = torch.tensor([step], dtype=torch.float32, device=device)
+        self._cache = Cache()
+        self._previous: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(self, latent: LatentTokens) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The (y, u, v) planes of one frame at the start of the GOP, then of four."""
+        started = self._previous is not None
+        tokens = torch.from_numpy(latent.tokens).to(self._device)
+        depth = torch.from_numpy(latent.depth).to(self._device)
+        q = self._tokenizer.dequantize(tokens, depth, self._previous, self._step)
+        self._previous = q
+        with autocast(self._device):
+            planes = self._tokenizer.decoder(
+                q[:, :, None], depth[None, None], self._step, self._cache, started
+            )
+        y, u, v = yuv_from_planes((planes[0].float().clamp(0, 1) * 255).round().byte())
+        w, h = self._size
+        half_w, half_h = (w + 1) // 2, (h + 1) // 2
+        return [
+            (y[t, :h, :w], u[t, :half_h, :half_w], v[t, :half_h, :half_w]) for t in range(len(y))
+        ]
+
+
+@dataclass(frozen=True)
+class LostGop:
+    frames: int
+    pts: list[int]
+
+
+class Decoder:
+    """Decodes an open :class:`Reader`. Raises ModelMismatchError, ModelError."""
+
+    def __init__(self, reader: Reader, model: str | None = None, device: str = "auto") -> None:
+        self.reader = reader
+        header = reader.header
+        self.bundle = models.find_for(header.model_hash, header.model_name, model)
+        self._shape, self._prior = self.bundle.shape, self.bundle.prior()
+        self._device = choose_device(device)
+        self._tokenizer = self.bundle.tokenizer().to(self._device)
+        self.frozen_frames = 0
+
+    def frames(self, gops: list[GopEntry]) -> Iterator[Frame | AudioPacket]:
+        """Frames of these GOPs, and the audio packets stored beside them. Lost GOPs are frozen."""
+        items = ahead(self._tokens(gops), 4)
+        try:
+            yield from self._synthesize(items)
+        finally:
+            items.close()
+
+    def _tokens(
+        self, gops: list[GopEntry]
+    ) -> Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | LatentTokens]:
+        for entry in gops:
+            yield from self.reader.read_audio(entry)
+            found = self.reader.read_gop(entry)
+            if found is None:
+                if entry.video is not None and entry.video.frames:
+                    yield self._lost(entry.video.frames, entry.video.first_pts)
+                continue
+            yield found
+            yield from decode_tokens(self.reader.header, found[0], self._shape, self._prior)
+
+    def _lost(self, frames: int, first: int) -> LostGop:
+        header = self.reader.header
+        duration = 1 / (header.frame_rate * header.time_base)
+        return LostGop(frames, [first + round(i * duration) for i in range(frames)])
+
+    def _synthesize(
+        self, items: Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | LatentTokens]
+    ) -> Iterator[Frame | AudioPacket]:
+        header = self.reader.header
+        size = (header.width, header.height)
+        gop: GopSynthesizer | None = None
+        pts: list[int] = []
+        last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        for item in items:
+            if isinstance(item, AudioPacket):
+                yield item
+            elif isinstance(item, LostGop):
+                self.frozen_frames += item.frames
+                last = last or _grey(*size)
+                for at in item.pts:
+                    yield Frame(*last, at)
+            elif isinstance(item, LatentTokens):
+                assert gop is not None
+                for planes in gop(item):
+                    if pts:  # the last group may be longer than what is left of the GOP
+                        last = planes
+                        yield Frame(*planes, pts.pop(0))
+            else:
+                video, times = item
+                gop = GopSynthesizer(self._tokenizer, video.step / STEP_ONE, size, self._device)
+                pts = list(times)
+
+
+def _grey(width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    half = np.full(((height + 1) // 2, (width + 1) // 2), 128, np.uint8)
+    return np.full((height, width), 128, np.uint8), half, half
+
+
+def media_info(reader: Reader) -> MediaInfo:
+    h = reader.header
+    return MediaInfo(
+        h.width, h.height, h.sample_aspect, h.frame_rate, h.time_base, h.colour, h.tracks
+    )
+
+
+def origin_of(reader: Reader) -> int:
+    """pts of the clip's first frame."""
+    return next((g.video.first_pts for g in reader.gops if g.video), 0)
+
+
+def gops_between(reader: Reader, start: float, duration: float | None) -> list[GopEntry]:
+    """The GOPs that hold any part of a time range of the clip, in seconds."""
+    origin, base = origin_of(reader), reader.header.time_base
+    begin = origin + Fraction(start) / base
+    end = None if duration is None else begin + Fraction(duration) / base
+    chosen: list[GopEntry] = []
+    for gop in reader.gops:
+        first = gop.video.first_pts if gop.video else None
+        if first is not None and end is not None and first >= end:
+            break
+        if first is not None and first <= begin:
+            chosen.clear()
+        chosen.append(gop)
+    return chosen

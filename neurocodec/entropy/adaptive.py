@@ -1,0 +1,245 @@
+"""The adaptive context model (entropy model 0): depth and tokens of latent frames, bit by bit.
+
+Normative: ``bitstream_spec.md``, section "Entropy model 0". A latent frame is coded as all its
+depths, then stage by stage the tokens of the cells that carry the stage. Cells are visited in four
+passes by the parity of (y, x): later passes see their neighbours' values. One traversal serves
+encoder and decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .binary import BitCoder, Bits, Counts, Ints, code_raw
+
+MAX_LEVEL = 4095  # largest magnitude of a level; what damaged data says beyond it is cut to it
+PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))  # parity of (y, x)
+# neighbours (dy, dx, weight) whose magnitudes tell about a cell's
+NEIGHBOURS = (
+    (-1, 0, 2), (0, -1, 2), (0, 1, 2), (1, 0, 2), (-1, -1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, 1),
+)  # fmt: skip
+BEFORE_WEIGHT = 3  # of the same cell in the latent frame before
+AROUND_BOUNDS = np.array([1, 4, 8, 13, 19, 29, 45])  # of a mean magnitude in sixteenths
+LOWER_BOUNDS = np.array([1, 3, 5, 9, 17])  # of 2 * (sum over stage s-1) + (sum over stage s-2)
+NEAR_BOUNDS = np.array([1, 5, 9, 17, 33, 65])  # of a mean depth in quarters
+DEPTH_BOUNDS = np.array([1, 3, 6, 12])  # of a depth
+UNARY = 14  # magnitudes above 1 + UNARY go on in Exp-Golomb code
+_AROUND, _LOWER, _NEAR, _BEFORE = 9, 6, 8, 6  # how many classes each; "unknown" is the last
+_ESCAPE_BITS = 12
+
+
+@dataclass(frozen=True)
+class TokenShape:
+    """What the model must know of the tokenizer: quantizer "signs" or "levels", S and K."""
+
+    quantizer: str
+    stages: int
+    bits: int
+
+    @property
+    def tree_bits(self) -> int:
+        return max(1, (self.stages - 1).bit_length())
+
+    def table_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """(blocks, contexts, 2) of each table of counts; kind 0 is a GOP's first latent frame."""
+        s, k = self.stages, self.bits
+        return {
+            "coded": (1, _NEAR * _BEFORE, 2),
+            "depth": (1, _NEAR * _BEFORE << self.tree_bits, 2),
+            "nonzero": (2 * s, k * _AROUND * _LOWER * 2, 2),
+            "negative": (2 * s, k, 2),
+            "more": (2 * s, _AROUND * UNARY, 2),
+        }
+
+
+Prior = dict[str, NDArray[np.integer]]  # by table name
+
+
+def empty_prior(shape: TokenShape) -> Prior:
+    return {name: np.zeros(size, np.uint8) for name, size in shape.table_shapes().items()}
+
+
+class ContextModel:
+    """State of the model within one GOP: counts, and the latent frame before."""
+
+    def __init__(self, shape: TokenShape, prior: Prior, grid: tuple[int, int]) -> None:
+        """grid: (h, w) cells."""
+        self.shape = shape
+        self.tables = {name: Counts(prior[name]) for name in shape.table_shapes()}
+        self.h, self.w = grid
+        h, w = grid
+        padded = np.arange((h + 2) * (w + 2)).reshape(h + 2, w + 2)[1:-1, 1:-1]
+        self._passes = [padded[y::2, x::2].ravel() for y, x in PASSES]  # places in padded arrays
+        self._inside = padded.ravel()
+        self._offsets = [dy * (w + 2) + dx for dy, dx, _ in NEIGHBOURS]
+        self._weights = np.array([weight for *_, weight in NEIGHBOURS])
+        self._cells = (h + 2) * (w + 2)
+        self._depth_before: Ints | None = None  # padded
+        self._magnitude_before: NDArray[np.int16] | None = None  # (padded cells, S, K)
+
+    def code_frame(
+        self, coder: BitCoder, tokens: NDArray[np.int16] | None = None, depth: Ints | None = None
+    ) -> tuple[NDArray[np.int16], Ints]:
+        """Code the next latent frame: tokens (h, w, S, K) int16, depth (h, w) int64.
+
+        A decoder takes neither and returns both. Tokens beyond a cell's depth are 0.
+        """
+        s, k = self.shape.stages, self.shape.bits
+        padded_depth = np.zeros(self._cells, np.int64)
+        padded_tokens = np.zeros((self._cells, s, k), np.int16)
+        if tokens is not None and depth is not None:
+            padded_depth[self._inside] = depth.ravel()
+            padded_tokens[self._inside] = tokens.reshape(-1, s, k)
+        self._code_depths(coder, padded_depth)
+        magnitude = np.zeros_like(padded_tokens)
+        for stage in range(int(padded_depth.max())):
+            self._code_stage(coder, stage, padded_depth, padded_tokens, magnitude)
+        self._depth_before, self._magnitude_before = padded_depth, magnitude
+        return (
+            padded_tokens[self._inside].reshape(self.h, self.w, s, k),
+            padded_depth[self._inside].reshape(self.h, self.w),
+        )
+
+    def _code_depths(self, coder: BitCoder, depth: Ints) -> None:
+        """Fill ``depth`` (padded cells) in place when decoding."""
+        known = np.zeros_like(depth)
+        values = np.zeros_like(depth)  # of known cells
+        for cells in self._passes:
+            total, weight = self._around(values, known, cells)
+            mean = 4 * total // np.maximum(weight, 1)
+            near = np.where(weight > 0, np.searchsorted(NEAR_BOUNDS, mean, "right"), _NEAR - 1)
+            before = np.full(len(cells), _BEFORE - 1)
+            if self._depth_before is not None:
+                before = np.searchsorted(DEPTH_BOUNDS, self._depth_before[cells], "right")
+            context = near * _BEFORE + before
+            d = depth[cells]
+            coded = self.tables["coded"].code(coder, (d > 0).astype(np.int32), 0, context)
+            some = np.flatnonzero(coded)
+            value = self._code_tree(coder, d[some] - 1, context[some])
+            d = np.zeros_like(d)
+            d[some] = np.minimum(value + 1, self.shape.stages)
+            depth[cells] = values[cells] = d
+            known[cells] = 1
+
+    def _code_tree(self, coder: BitCoder, value: Ints, context: Ints) -> Ints:
+        """Numbers below 2^tree_bits, most significant bit first, each bit given those before."""
+        node = np.ones_like(value)
+        for shift in range(self.shape.tree_bits - 1, -1, -1):
+            bits = ((value >> shift) & 1).astype(np.int32)
+            at = (context << self.shape.tree_bits) + node
+            node = 2 * node + self.tables["depth"].code(coder, bits, 0, at)
+        return node - (1 << self.shape.tree_bits)
+
+    def _around(self, values: Ints, known: Ints, cells: Ints) -> tuple[Ints, Ints]:
+        """Weighted sum of the known neighbours' values (N, ...) and of their weights (N,)."""
+        total = np.zeros((len(cells), *values.shape[1:]), np.int64)
+        weight = np.zeros(len(cells), np.int64)
+        for offset, w in zip(self._offsets, self._weights, strict=True):
+            total += w * values[cells + offset]
+            weight += w * known[cells + offset]
+        return total, weight
+
+    def _code_stage(
+        self,
+        coder: BitCoder,
+        stage: int,
+        depth: Ints,
+        tokens: NDArray[np.int16],
+        magnitude: NDArray[np.int16],
+    ) -> None:
+        """Fill one stage of ``tokens`` and ``magnitude`` (padded cells, S, K), in place."""
+        kind = int(self._depth_before is not None)
+        block = kind * self.shape.stages + stage
+        known = np.zeros(self._cells, np.int64)
+        known[self._inside] = depth[self._inside] <= stage  # those are 0
+        values = np.zeros((self._cells, self.shape.bits), np.int64)
+        channel = np.arange(self.shape.bits)
+        for cells in self._passes:
+            cells = cells[depth[cells] > stage]
+            if len(cells) == 0:
+                continue
+            around = self._around_class(values, known, cells, stage)  # (N, K)
+            level = tokens[cells, stage].astype(np.int64)
+            size = np.ones_like(level)
+            if self.shape.quantizer == "levels":
+                lower = self._lower_class(magnitude, cells, stage)[:, None]
+                last = (depth[cells] == stage + 1)[:, None]
+                context = ((channel * _AROUND + around) * _LOWER + lower) * 2 + last
+                flags = self.tables["nonzero"].code(
+                    coder, (level != 0).astype(np.int32).ravel(), block, context.ravel()
+                )
+                size = flags.reshape(level.shape).astype(np.int64)
+            at = np.nonzero(size)
+            negative = self.tables["negative"].code(
+                coder, (level[at] < 0).astype(np.int32), block, at[1]
+            )
+            if self.shape.quantizer == "levels":
+                size[at] = self._code_magnitudes(coder, np.abs(level[at]), block, around[at])
+            level = size.copy()
+            level[at] *= 1 - 2 * negative.astype(np.int64)
+            tokens[cells, stage] = level
+            magnitude[cells, stage] = size
+            values[cells] = np.minimum(size, 255)
+            known[cells] = 1
+
+    def _around_class(self, values: Ints, known: Ints, cells: Ints, stage: int) -> Ints:
+        """Class of the mean magnitude of known neighbours and the cell before; (N, K)."""
+        total, weight = self._around(values, known, cells)
+        if self._magnitude_before is not None:
+            total += BEFORE_WEIGHT * np.minimum(self._magnitude_before[cells, stage], 255)
+            weight += BEFORE_WEIGHT
+        mean = 16 * total // np.maximum(weight, 1)[:, None]
+        classes = np.searchsorted(AROUND_BOUNDS, mean, "right")
+        return np.where(weight[:, None] > 0, classes, _AROUND - 1)
+
+    def _lower_class(self, magnitude: NDArray[np.int16], cells: Ints, stage: int) -> Ints:
+        """Class of what the two stages below carry in the same cell; (N,)."""
+        total = np.zeros(len(cells), np.int64)
+        for back, weight in ((1, 2), (2, 1)):
+            if stage >= back:
+                total += weight * magnitude[cells, stage - back].sum(1, dtype=np.int64)
+        return np.searchsorted(LOWER_BOUNDS, total, "right")
+
+    def _code_magnitudes(self, coder: BitCoder, size: Ints, block: int, around: Ints) -> Ints:
+        """Magnitudes of nonzero levels (N,): unary with contexts, then Exp-Golomb."""
+        out = np.ones_like(size)
+        going = np.arange(len(size))
+        for m in range(UNARY):
+            context = around[going] * UNARY + m
+            more = self.tables["more"].code(
+                coder, (size[going] > m + 1).astype(np.int32), block, context
+            )
+            going = going[more != 0]
+            out[going] += 1
+            if len(going) == 0:
+                return out
+        out[going] += self._code_escape(coder, size[going] - (UNARY + 1))
+        return np.minimum(out, MAX_LEVEL)
+
+    def _code_escape(self, coder: BitCoder, value: Ints) -> Ints:
+        """Exp-Golomb code of order 0 of numbers >= 0, with at most _ESCAPE_BITS suffix bits."""
+        length = np.zeros_like(value)  # of the suffix
+        wanted = np.frexp((value + 1).astype(np.float64))[1] - 1
+        going = np.arange(len(value))
+        for n in range(_ESCAPE_BITS):
+            going = going[code_raw(coder, (wanted[going] > n).astype(np.int32)) != 0]
+            length[going] += 1
+        number = np.ones_like(value)
+        for n in range(_ESCAPE_BITS - 1, -1, -1):
+            going = np.flatnonzero(length > n)
+            bits: Bits = (((value[going] + 1) >> n) & 1).astype(np.int32)
+            number[going] = 2 * number[going] + code_raw(coder, bits)
+        return number - 1
+
+
+def trained_prior(tables: dict[str, Counts], confidence: int) -> Prior:
+    """Counts of a model that has coded much, scaled to add up to at most ``confidence``."""
+    prior = {}
+    for name, table in tables.items():
+        total = table.counts.sum(-1, keepdims=True)
+        scale = np.minimum(1.0, confidence / np.maximum(total, 1))
+        prior[name] = np.round(table.counts * scale).astype(np.uint8)
+    return prior

@@ -1,0 +1,87 @@
+"""Adaptive binary arithmetic coding of whole arrays, in integers.
+
+Probabilities come from counts: a context that has seen n0 zeros and n1 ones gives a one the
+probability (2 n1 + 1) / (2 (n0 + n1) + 2), rounded down to a multiple of 2^-16 and kept inside
+[2^-16, 1 - 2^-16]. All bits of one call use the counts as they were before it, then all are
+counted: the order within a call does not matter, and the arithmetic is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+COUNT_LIMIT = 1023  # a context whose counts add up to more has both halved, rounding up
+HALF = 1 << 15
+
+_BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
+
+Ints = NDArray[np.int64]
+Bits = NDArray[np.int32]
+
+
+class Counts:
+    """Counts of zeros and ones, (blocks, contexts, 2) integers; a call uses one block."""
+
+    def __init__(self, prior: NDArray[np.integer], limit: int = COUNT_LIMIT) -> None:
+        self.counts = prior.astype(np.int64)
+        self.limit = limit
+
+    def code(self, coder: BitCoder, bits: Bits, block: int, contexts: Ints) -> Bits:
+        """Code bits (N,) in contexts (N,) of a block, then count them. Returns the bits."""
+        if len(contexts) == 0:
+            return bits
+        counts = self.counts[block]
+        zeros, ones = counts[contexts, 0], counts[contexts, 1]
+        p = ((2 * ones + 1) << 16) // (2 * (zeros + ones) + 2)
+        bits = coder.code(bits, np.clip(p, 1, 65535))
+        total = np.bincount(contexts, minlength=len(counts))
+        seen_ones = np.bincount(contexts[bits != 0], minlength=len(counts))
+        counts[:, 0] += total - seen_ones
+        counts[:, 1] += seen_ones
+        while len(full := np.flatnonzero(counts.sum(1) > self.limit)):
+            counts[full] = (counts[full] + 1) >> 1
+        return bits
+
+
+class BitEncoder:
+    """Writes bits. ``code`` returns what it was given, so that one traversal serves both ways."""
+
+    decoding = False
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+        self.ideal_bits = 0.0  # cross-entropy of what was written
+
+    def code(self, bits: Bits, probabilities: Ints) -> Bits:
+        """bits: (N,) of 0 and 1; probabilities of a one, (N,), in units of 2^-16."""
+        p = probabilities / 65536  # dyadic: exact in float64
+        self._coder.encode(bits, _BERNOULLI, p)
+        self.ideal_bits -= float(np.log2(np.where(bits != 0, p, 1 - p)).sum())
+        return bits
+
+    def finish(self) -> bytes:
+        return self._coder.get_compressed().astype("<u4").tobytes()  # type: ignore[no-any-return]
+
+
+class BitDecoder:
+    """Reads what a :class:`BitEncoder` wrote. Damaged data gives wrong bits, never an error."""
+
+    decoding = True
+
+    def __init__(self, data: bytes) -> None:
+        words = np.frombuffer(data[: len(data) // 4 * 4], "<u4").astype(np.uint32)
+        self._coder = constriction.stream.queue.RangeDecoder(words)
+
+    def code(self, bits: Bits, probabilities: Ints) -> Bits:
+        """Returns decoded bits (N,); what is given as ``bits`` is ignored."""
+        return self._coder.decode(_BERNOULLI, probabilities / 65536)  # type: ignore[no-any-return]
+
+
+BitCoder = BitEncoder | BitDecoder
+
+
+def code_raw(coder: BitCoder, bits: Bits) -> Bits:
+    """Bits that cost one bit each."""
+    return coder.code(bits, np.full(len(bits), HALF, np.int64)) if len(bits) else bits

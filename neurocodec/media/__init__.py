@@ -1,0 +1,1 @@
+"""Ordinary media files in and out, through PyAV."""

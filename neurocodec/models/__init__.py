@@ -1,0 +1,166 @@
+"""Model bundles: one ``.safetensors`` file each, named, and identified by the SHA-256 of its bytes.
+
+Metadata of the file: ``neurocodec`` holds JSON with name, tokenizer configuration and card. Tensors
+``tokenizer.*`` are network weights (bf16 or float32), ``prior.*`` the entropy model's first counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from ..entropy.adaptive import Prior, TokenShape
+from ..errors import ModelError, ModelMismatchError
+from ..tokenizer.config import TokenizerConfig
+
+if TYPE_CHECKING:
+    from ..tokenizer.model import Tokenizer
+
+FOLDER = Path(__file__).parent
+DEFAULT = "magvit2-small"
+_KEY = "neurocodec"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model bundle on disk; weights are read when asked for."""
+
+    path: Path
+    name: str
+    hash: bytes  # SHA-256 of the file
+    config: TokenizerConfig
+    card: dict[str, Any]  # what it was trained on and how
+
+    @property
+    def shape(self) -> TokenShape:
+        return TokenShape(self.config.quantizer, self.config.stages, self.config.bits)
+
+    def prior(self) -> Prior:
+        """The entropy model's first counts. Raises ModelError."""
+        shapes = self.shape.table_shapes()
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                prior = {name: file.get_tensor(f"prior.{name}") for name in shapes}
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{self.path}: {error}") from None
+        for name, shape in shapes.items():
+            if prior[name].shape != shape or prior[name].dtype != np.uint8:
+                raise ModelError(f"{self.path}: prior.{name} has the wrong shape")
+        return prior
+
+    def tokenizer(self) -> Tokenizer:
+        """The networks, on the CPU, ready for inference. Raises ModelError."""
+        import torch
+
+        from ..tokenizer.model import Tokenizer
+
+        tokenizer = Tokenizer(self.config)
+        prefix = "tokenizer."
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                state = {name.removeprefix(prefix): file.get_tensor(name).float() for name in names}
+            tokenizer.load_state_dict(state)
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise ModelError(f"{self.path}: {str(error).splitlines()[0]}") from None
+        for p in tokenizer.parameters():
+            if p.dim() == 5:
+                p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
+        return tokenizer.eval().requires_grad_(False)
+
+
+@functools.lru_cache(16)
+def _read(path: Path, modified: int) -> Bundle:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        description = json.loads(metadata[_KEY])
+        config = TokenizerConfig.from_dict(description["tokenizer"])
+        return Bundle(path, str(description["name"]), digest, config, description.get("card", {}))
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from None
+    except SafetensorError:
+        raise ModelError(f"{path}: not a safetensors file") from None
+    except (KeyError, TypeError, ValueError):
+        raise ModelError(f"{path}: not a neurocodec model bundle") from None
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Raises ModelError."""
+    path = Path(path)
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+
+
+def bundled() -> list[Bundle]:
+    """The bundles that come with the package, by name."""
+    return [read_bundle(path) for path in sorted(FOLDER.glob("*.safetensors"))]
+
+
+def find(model: str | None = None) -> Bundle:
+    """A bundle by name or path; the default one for None. Raises ModelError."""
+    model = model or DEFAULT
+    if model.endswith(".safetensors") or os.sep in model:
+        return read_bundle(model)
+    path = FOLDER / f"{model}.safetensors"
+    if not path.is_file():
+        names = ", ".join(p.stem for p in sorted(FOLDER.glob("*.safetensors")))
+        raise ModelError(f"unknown model {model!r}; there are: {names}")
+    return read_bundle(path)
+
+
+def find_for(model_hash: bytes, model_name: str, model: str | None = None) -> Bundle:
+    """The bundle a file was made with: the one given, or one of the package's.
+
+    Raises ModelMismatchError, which names both hashes, and ModelError.
+    """
+    candidates = bundled() if model is None else [find(model)]
+    for bundle in candidates:
+        if bundle.hash == model_hash:
+            return bundle
+    here = ", ".join(f"{b.name} {b.hash.hex()[:16]}" for b in candidates) or "none"
+    raise ModelMismatchError(
+        f"made with model {printable(model_name)} {model_hash.hex()[:16]}, but here is {here};"
+        " give the right bundle with --model"
+    )
+
+
+def printable(text: str) -> str:
+    """Text from a file, fit for a terminal: control characters are replaced."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    name: str,
+    tokenizer: Tokenizer,
+    prior: Prior,
+    card: dict[str, Any],
+) -> None:
+    """Write a bundle: kernels in bf16, vectors in float32. The same input gives the same bytes."""
+    import torch
+    from safetensors.torch import save
+
+    tensors = {}
+    for key, value in tokenizer.state_dict().items():
+        kernel = value.dim() >= 3 or key.endswith("correction")
+        value = value.detach().cpu().to(torch.bfloat16 if kernel else torch.float32)
+        tensors[f"tokenizer.{key}"] = value.contiguous()
+    for key, table in prior.items():
+        tensors[f"prior.{key}"] = torch.from_numpy(np.ascontiguousarray(table, np.uint8))
+    description = {"name": name, "tokenizer": tokenizer.config.to_dict(), "card": card}
+    data = save(tensors, {_KEY: json.dumps(description, sort_keys=True)})
+    part = Path(f"{path}.part")
+    part.write_bytes(data)
+    os.replace(part, path)

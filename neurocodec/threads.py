@@ -1,0 +1,50 @@
+"""Work ahead in a thread, with bounded memory."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+def ahead(source: Iterator[T], size: int) -> Generator[T, None, None]:
+    """Yield what ``source`` yields, which runs in a thread at most ``size`` items ahead.
+
+    Exceptions of the source are raised here. Closing the generator stops the thread.
+    """
+    items: queue.Queue[object] = queue.Queue(size)
+    closed = threading.Event()
+    failure: list[BaseException] = []
+
+    def put(item: object) -> bool:
+        while not closed.is_set():
+            try:
+                items.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def produce() -> None:
+        try:
+            for item in source:
+                if not put(item):
+                    return
+        except BaseException as error:  # handed over, not swallowed
+            failure.append(error)
+        put(_END)
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while (item := items.get()) is not _END:
+            yield item  # type: ignore[misc]
+        if failure:
+            raise failure[0]
+    finally:
+        closed.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""Video tokenizers: frames to lookup-free-quantized tokens and back."""

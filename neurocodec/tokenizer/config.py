@@ -1,0 +1,87 @@
+"""Tokenizer sizes: one dial, ``tiny`` to ``paper``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TEMPORAL_STRIDE = 4  # frames in one latent frame, after the first
+SPATIAL_STRIDE = 8  # luma pixels along one side of a cell
+PATCH_CHANNELS = 96  # samples of one 8x8 cell of one 4:2:0 frame: 64 Y, 16 U, 16 V
+
+
+def step_of_quality(quality: float) -> float:
+    """Quality 0..100 -> quantizer step, in units of the sample range (0..1). Finer is larger."""
+    return float(0.8 * 25.0 ** (-quality / 100))
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Shape of a tokenizer.
+
+    channels: width of each spatial level, finest first; the last level is at 1/8 resolution.
+    latent_dim: D, dimensions of a cell's latent.
+    quantizer: "signs" (residual LFQ) or "levels" (integers as lookup-free bits).
+    bits: K, channels of one stage's token.
+    stages: S, largest depth of a cell.
+    full_kernels: 3x3x3 kernels in the residual blocks, as published, instead of 1x3x3 and 3x1x1.
+    """
+
+    family: str = "magvit2"
+    channels: tuple[int, ...] = (128,)
+    frame_blocks_encoder: int = 1  # residual blocks per spatial level, at full frame rate
+    latent_blocks_encoder: int = 2  # residual blocks after the temporal stride
+    latent_blocks_decoder: int = 3
+    frame_blocks_decoder: int = 2
+    refine_channels: int = 24  # width of the last convolutions, at half resolution
+    quantizer: str = "levels"
+    latent_dim: int = 384
+    bits: int = 8
+    stages: int = 48
+    full_kernels: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TokenizerConfig:
+        """Raises TypeError for an unknown field."""
+        values = dict(values)
+        values["channels"] = tuple(values["channels"])
+        return cls(**values)
+
+
+SIZES: dict[str, TokenizerConfig] = {
+    # for tests: runs in milliseconds
+    "tiny": TokenizerConfig(
+        channels=(16,),
+        latent_blocks_encoder=1,
+        latent_blocks_decoder=1,
+        frame_blocks_decoder=1,
+        refine_channels=8,
+        latent_dim=96,
+        stages=12,
+    ),
+    # shipped: runs on a laptop CPU
+    "small": TokenizerConfig(),
+    "base": TokenizerConfig(
+        channels=(128, 256),
+        frame_blocks_encoder=2,
+        latent_blocks_encoder=3,
+        latent_blocks_decoder=4,
+        refine_channels=48,
+    ),
+    # widths and depths of MAGVIT-v2 (arXiv 2310.05737, appendix A.1)
+    "paper": TokenizerConfig(
+        channels=(256, 256, 512),
+        frame_blocks_encoder=4,
+        frame_blocks_decoder=4,
+        latent_blocks_encoder=4,
+        latent_blocks_decoder=4,
+        refine_channels=128,
+        quantizer="signs",
+        bits=18,
+        stages=20,
+        full_kernels=True,
+    ),
+}

@@ -1,0 +1,117 @@
+"""Residual LFQ with more than two levels: integers written as lookup-free bits.
+
+A stage takes the next K channels of what is left, divides by a step and writes each as bits: zero
+or not, sign, then magnitude planes, each the sign of an affine function of the value or magnitude.
+As in :class:`~neurocodec.tokenizer.lfq.ResidualLFQ` there is no codebook to look up, a cell carries
+as many stages as pay, and depth 0 means that the prediction is good enough. The step is the one
+dial of quality. Why this beside plain signs: ``docs/decisions.md``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .lfq import LAMBDA_PER_STEP2
+
+MAX_LEVEL = 4095  # largest magnitude a token can carry
+ROUNDING = 0.35  # a magnitude of n + 1 - ROUNDING or more rounds up to n + 1: a dead zone around 0
+
+
+class LevelLFQ(nn.Module):
+    """D channels in S = D / K stages. Two sets of parameters: first latent frame, and others."""
+
+    def __init__(self, latent_dim: int, bits: int, stages: int) -> None:
+        super().__init__()
+        if latent_dim != bits * stages:
+            raise ValueError("levels: latent_dim must be bits * stages")
+        self.bits, self.stages = bits, stages
+        self.log_gain = nn.Parameter(torch.zeros(2, latent_dim))  # of the step, per channel
+        self.shrink = nn.Parameter(torch.full((2, latent_dim), 0.03))  # of magnitudes, in steps
+        # log scale of a Laplacian, linear in the logs of what the neighbours carry
+        self.rate_weights = nn.Parameter(
+            torch.tensor([0.0, 0.25, 0.2, 0.3]).repeat(2, latent_dim, 1).transpose(1, 2).clone()
+        )
+
+    def _levels(self, residual: Tensor, kind: int, step: Tensor) -> Tensor:
+        y = residual / (step * self.log_gain[kind].exp())
+        magnitude = (y.abs() + ROUNDING).floor().clamp(max=MAX_LEVEL)
+        return torch.where(y < 0, -magnitude, magnitude)
+
+    def _values(self, levels: Tensor, kind: int, step: Tensor) -> Tensor:
+        magnitude = levels.abs()
+        shrunk = (magnitude - self.shrink[kind]) * (magnitude > 0)
+        return levels.sign() * shrunk * step * self.log_gain[kind].exp()
+
+    @torch.no_grad()
+    def choose_depth(self, residual: Tensor, levels: Tensor, kind: int, step: Tensor) -> Tensor:
+        """(N, D) -> (N,) depth minimising squared error + lambda * approximate bits."""
+        magnitude = levels.abs()
+        bits = torch.where(magnitude > 0, 3.5 + 1.5 * magnitude.log2().clamp(min=0), 0.25)
+        saved = residual.square() - (residual - self._values(levels, kind, step)).square()
+        gain = saved - LAMBDA_PER_STEP2 * step**2 * bits
+        total = gain.view(-1, self.stages, self.bits).sum(2).cumsum(1)
+        total = F.pad(total, (1, 0))  # depth 0 gains nothing
+        return total.argmax(1)
+
+    @torch.no_grad()
+    def quantize(self, residual: Tensor, kind: int, step: Tensor) -> tuple[Tensor, Tensor]:
+        """residual: (N, D), step: scalar or (N, 1). Returns tokens (N, S, K) int64 in +-MAX_LEVEL,
+        zero beyond the depth, and depth (N,) int64."""
+        levels = self._levels(residual, kind, step)
+        depth = self.choose_depth(residual, levels, kind, step)
+        tokens = (levels * self._coded(depth)).long()
+        return tokens.view(-1, self.stages, self.bits), depth
+
+    def dequantize(self, tokens: Tensor, depth: Tensor, kind: int, step: Tensor) -> Tensor:
+        """tokens (N, S, K) -> quantized residual (N, D). The depth is implied by the tokens."""
+        return self._values(tokens.flatten(1).to(self.shrink.dtype), kind, step)
+
+    def _coded(self, depth: Tensor) -> Tensor:
+        """(N,) -> (N, D): 1 for the channels of stages below the depth."""
+        stage = torch.arange(self.stages, device=depth.device).repeat_interleave(self.bits)
+        return (stage < depth[:, None]).float()
+
+    def forward(
+        self, residual: Tensor, kind: int, step: Tensor, grid: tuple[int, int, int], before: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Differentiable quantization, straight-through, with a rate.
+
+        residual: (N, D), step: (N, 1), grid: (B, h, w) with N = B h w, before: (N, D) levels of the
+        latent frame before. Returns quantized (N, D), depth (N,), bits (N,), levels (N, D).
+        """
+        levels = self._levels(residual, kind, step).detach()
+        depth = self.choose_depth(residual, levels, kind, step)
+        coded = self._coded(depth)
+        levels = levels * coded
+        y = residual / (step * self.log_gain[kind].exp())
+        through = levels + (y - y.detach()) * coded  # value of levels, gradient of y
+        quantized = self._values(levels, kind, step) + (residual - residual.detach()) * coded
+        bits = self._rate(through, levels, kind, grid, before) * coded
+        return quantized, depth, bits.sum(1) + 1.0 + 2.0 * (depth > 0), levels
+
+    def _rate(
+        self, through: Tensor, levels: Tensor, kind: int, grid: tuple[int, int, int], before: Tensor
+    ) -> Tensor:
+        """Bits of each level (N, D) under a Laplacian whose scale its causal neighbours tell."""
+        magnitude = levels.abs()
+        b, h, w = grid
+        field = F.pad(magnitude.view(b, h, w, -1), (0, 0, 1, 0, 1, 0))
+        near = ((field[:, 1:, :-1] + field[:, :-1, 1:]) / 2).reshape(magnitude.shape)
+        stages = magnitude.view(-1, self.stages, self.bits).mean(2)
+        lower = F.pad(stages, (1, 0), value=1.0)[:, :-1].repeat_interleave(self.bits, 1)
+        weights = self.rate_weights[kind]
+        log_scale = (
+            weights[0]
+            + weights[1] * (near + 0.1).log()
+            + weights[2] * (before.abs() + 0.1).log()
+            + weights[3] * (lower + 0.1).log()
+        )
+        inverse = (-log_scale.clamp(-4, 7)).exp()
+        t = through.abs()
+        zero = -torch.log1p(-(-0.5 * inverse).exp() + 1e-9)
+        more = math.log(2) + (t - 0.5) * inverse - torch.log1p(-(-inverse).exp() + 1e-9)
+        return torch.where(magnitude > 0, more, zero) / math.log(2)

@@ -1,0 +1,1 @@
+"""Training of tokenizers (and, later, generators)."""

@@ -1,0 +1,202 @@
+"""Training clips: folders of videos and photographs, decoded once into memory.
+
+Every clip is a tensor of planes (6, T, H/2, W/2) uint8, see ``neurocodec/tokenizer/patch.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import DataError
+from ..threads import ahead
+from ..tokenizer.patch import planes_from_yuv
+
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".y4m", ".ts"}
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_DECODE_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
+
+
+@dataclass
+class Sources:
+    """What a data folder holds. skipped counts files that could not be used."""
+
+    videos: list[Tensor]  # (6, T, H/2, W/2) uint8
+    names: list[str]  # of the videos' files
+    photos: list[Tensor]  # (3, H, W) uint8, RGB
+    skipped: int
+
+    def hold_out(self, every: int) -> Sources:
+        """Take every n-th video out, at least one where there are two."""
+        taken = [i for i in range(len(self.videos)) if i % every == every // 2] or [0]
+        if len(self.videos) < 2:
+            taken = []
+        held = Sources([self.videos[i] for i in taken], [self.names[i] for i in taken], [], 0)
+        for i in reversed(taken):
+            del self.videos[i], self.names[i]
+        return held
+
+
+def find_files(folder: Path, suffixes: set[str]) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
+
+
+def read_video(
+    path: Path, frames: int, short_side: int, skip: int = 0, halve: bool = True
+) -> Tensor:
+    """Up to ``frames`` frames, at most half the source's size and ``short_side`` high or wide.
+
+    Sources are compressed already: reduced, they look like camera pictures again. Width and height
+    are cut to multiples of 16. Raises ValueError if nothing is left.
+    """
+    out: list[tuple[np.ndarray, ...]] = []
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for i, frame in enumerate(container.decode(video=0)):
+            if i < skip:
+                continue
+            if len(out) == frames:
+                break
+            scale = min(0.5, short_side / min(frame.width, frame.height))
+            if not halve or min(frame.width, frame.height) < 2 * 144:
+                scale = 1.0  # too small to halve
+            w, h = (max(16, int(side * scale) // 16 * 16) for side in (frame.width, frame.height))
+            a = frame.reformat(w, h, "yuv420p", interpolation="AREA").to_ndarray()
+            n = h // 4
+            out.append((a[:h], a[h : h + n].reshape(h // 2, -1), a[h + n :].reshape(h // 2, -1)))
+    if not out:
+        raise ValueError("no frames")
+    y, u, v = (np.stack(plane) for plane in zip(*out, strict=True))
+    return planes_from_yuv(y, u, v)
+
+
+def read_photo(path: Path, short_side: int) -> Tensor:
+    """(3, H, W) uint8 RGB, reduced to at most ``short_side``."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        scale = min(1.0, short_side / min(frame.width, frame.height))
+        w, h = int(frame.width * scale), int(frame.height * scale)
+        array = frame.reformat(w, h, "rgb24", interpolation="AREA").to_ndarray()
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def load_sources(
+    folder: Path,
+    frames: int,
+    crop: int,
+    short_side: int = 288,
+    threads: int = 2,
+    halve: bool = True,
+) -> Sources:
+    """Decode everything under ``folder``. Raises DataError if nothing usable is there."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: not a folder")
+
+    def video(path: Path) -> Tensor | None:
+        try:
+            clip = read_video(path, 2 * frames + 8, short_side, 2, halve)
+        except _DECODE_ERRORS:
+            return None
+        fits = clip.shape[1] >= frames and min(clip.shape[2:]) * 2 >= crop
+        return clip if fits else None
+
+    def photo(path: Path) -> Tensor | None:
+        try:
+            picture = read_photo(path, 2 * short_side)
+        except _DECODE_ERRORS:
+            return None
+        return picture if min(picture.shape[1:]) >= crop else None
+
+    with ThreadPoolExecutor(threads) as pool:
+        paths = find_files(folder, VIDEO_SUFFIXES)
+        videos = list(pool.map(video, paths))
+        photos = list(pool.map(photo, find_files(folder, PHOTO_SUFFIXES)))
+    good_videos = [v for v in videos if v is not None]
+    good_photos = [p for p in photos if p is not None]
+    if not good_videos and not good_photos:
+        raise DataError(f"{folder}: no video of {frames} frames or photograph of {crop} pixels")
+    skipped = len(videos) + len(photos) - len(good_videos) - len(good_photos)
+    names = [p.stem for p, v in zip(paths, videos, strict=True) if v is not None]
+    return Sources(good_videos, names, good_photos, skipped)
+
+
+# BT.601 full range, as JPEG; the tokenizer takes whatever YCbCr it is given
+_RGB_TO_YUV = torch.tensor(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+)
+
+
+def camera_motion(photo: Tensor, frames: int, crop: int, rng: np.random.Generator) -> Tensor:
+    """A synthetic camera moves over a photograph. (3, H, W) -> planes (6, T, crop/2, crop/2)."""
+    side = min(int(2 * crop), *photo.shape[1:])
+    top = int(rng.integers(photo.shape[1] - side + 1))
+    left = int(rng.integers(photo.shape[2] - side + 1))
+    source = photo[None, :, top : top + side, left : left + side].float() / 255
+    speed = rng.normal(size=2) * rng.choice([0.0, 0.3, 1.0, 3.0])  # pixels a frame
+    turn, zoom = rng.normal(0, 0.004), rng.normal(0, 0.006)
+    angle, scale = rng.uniform(-0.2, 0.2), rng.uniform(0.7, 1.1)
+    thetas = []
+    for t in range(frames):
+        a, s = angle + turn * t, scale * math.exp(zoom * t) * crop / side
+        c, d = math.cos(a) * s, math.sin(a) * s
+        x, y = 2 * speed * t / side
+        thetas.append([[c, -d, x], [d, c, y]])
+    grid = F.affine_grid(torch.tensor(thetas, dtype=torch.float32), [frames, 3, crop, crop], False)
+    rgb = F.grid_sample(
+        source.expand(frames, -1, -1, -1), grid, "bicubic", "reflection", align_corners=False
+    )
+    yuv = torch.einsum("kc,tchw->tkhw", _RGB_TO_YUV, rgb.clamp(0, 1))
+    y = F.pixel_unshuffle(yuv[:, :1], 2)
+    uv = F.avg_pool2d(yuv[:, 1:], 2) + 0.5
+    return torch.cat([y, uv], 1).transpose(0, 1)
+
+
+def mirror(planes: Tensor) -> Tensor:
+    """Left-right mirror image of planes (6, ...): the four luma phases change places too."""
+    return planes[[1, 0, 3, 2, 4, 5]].flip(-1)
+
+
+class Batches:
+    """Endless training batches (B, 6, T, crop/2, crop/2) float32 in 0..1, the same for a seed.
+
+    A thread prepares the next ones. ``batch(i)`` depends on the seed and i alone, so that a resumed
+    run continues with the batches it would have seen.
+    """
+
+    def __init__(self, sources: Sources, batch: int, frames: int, crop: int, seed: int = 0) -> None:
+        self.sources, self.size, self.frames, self.crop = sources, batch, frames, crop
+        self.seed = seed
+
+    def clip(self, rng: np.random.Generator) -> Tensor:
+        s = self.sources
+        if s.photos and (not s.videos or rng.random() < 0.25):
+            photo = s.photos[rng.integers(len(s.photos))]
+            return camera_motion(photo, self.frames, self.crop, rng)
+        video = s.videos[rng.integers(len(s.videos))]
+        half = self.crop // 2
+        step = 2 if rng.random() < 0.2 and video.shape[1] >= 2 * self.frames else 1
+        t = int(rng.integers(video.shape[1] - step * (self.frames - 1)))
+        y = int(rng.integers(video.shape[2] - half + 1))
+        x = int(rng.integers(video.shape[3] - half + 1))
+        clip = video[:, t : t + step * (self.frames - 1) + 1 : step, y : y + half, x : x + half]
+        if rng.random() < 0.5:
+            clip = mirror(clip)
+        return clip.float() / 255
+
+    def batch(self, index: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, index % (1 << 63)))
+        return torch.stack([self.clip(rng) for _ in range(self.size)])
+
+    def iterate(self, start: int) -> Iterator[Tensor]:
+        """Batches start, start + 1, ... prepared one or two ahead by a thread."""
+        yield from ahead(map(self.batch, itertools.count(start)), 2)

@@ -1,0 +1,307 @@
+"""Training of the tokenizer: squared error plus lambda times rate, over all qualities at once.
+
+Loss of a clip at quantizer step t, with lambda = LAMBDA_PER_STEP2 * t^2: D / lambda + R in bits a
+pixel, weighted by (t / 0.1)^0.7 so that coarse and fine steps pull about equally.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..device import autocast, choose_device
+from ..errors import DataError, InputError
+from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
+from ..tokenizer.lfq import LAMBDA_PER_STEP2, entropy_penalty
+from ..tokenizer.model import Tokenizer, TrainingOutput
+from ..tokenizer.patch import CHROMA_WEIGHT, psnr
+from .data import Batches, Sources, load_sources
+from .picture import comparison
+
+logger = logging.getLogger(__name__)
+
+STEP_RANGE = (0.027, 0.95)  # of the quantizer, a little wider than qualities 100 to 0
+VALIDATION_QUALITIES = (10, 50, 90)
+VALIDATION_CROP = 256
+CORRECTION_RATE = 0.03  # learning rate of corrections to the DCT, relative to the rest
+
+
+@dataclass
+class TrainConfig:
+    size: str = "small"
+    steps: int = 10000
+    batch: int = 4
+    frames: int = 17
+    crop: int = 128
+    learning_rate: float = 6e-4
+    warm_up: int = 200
+    ema: float = 0.999
+    clip_norm: float = 1.0
+    commitment: float = 0.25  # quantizer "signs" only, as the next two
+    entropy: float = 0.1
+    diversity: float = 0.1
+    seed: int = 0
+    save_every: int = 250
+    validate_every: int = 1000
+
+
+def loss_of(config: TrainConfig, out: TrainingOutput, planes: Tensor, step: Tensor) -> Tensor:
+    """The training loss of a batch; planes (B, 6, T, H/2, W/2), step (B,)."""
+    pixels = planes[0, 0].numel() * 4
+    error = (out.planes - planes).square().sum((2, 3, 4))  # (B, 6)
+    distortion = error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
+    cost = (distortion / (LAMBDA_PER_STEP2 * step**2) + out.bits) / pixels
+    loss = (cost * (step / 0.1) ** 0.7).mean()
+    if out.projections:
+        loss = loss + config.commitment * out.commitment
+        stages = [u for us in out.projections for u in us if u.shape[0] > 1]
+        for u in stages:
+            sharp, diverse = entropy_penalty(u)
+            penalty = config.entropy * sharp - config.diversity * diverse
+            loss = loss + penalty / (len(stages) * u.shape[1])
+    return loss
+
+
+class Trainer:
+    """A run in a folder: ``checkpoint.pt``, ``log.jsonl``, ``validation-*.png``."""
+
+    def __init__(self, config: TrainConfig, out: Path, device: str = "auto") -> None:
+        self.config, self.out = config, out
+        self.device = choose_device(device)
+        torch.manual_seed(config.seed)
+        self.shape: TokenizerConfig = SIZES[config.size]
+        self.model = Tokenizer(self.shape).to(self.device)
+        for p in self.model.parameters():
+            if p.dim() == 5:
+                p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
+        self.average = {k: v.detach().clone() for k, v in self.model.named_parameters()}
+        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model), betas=(0.9, 0.99))
+        self.done = 0
+        self.seconds = 0.0
+
+    # -- checkpoints --------------------------------------------------------------------------
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def save(self) -> None:
+        state = {
+            "config": asdict(self.config),
+            "tokenizer": self.shape.to_dict(),
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+            "seconds": self.seconds,
+        }
+        part = self.checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        os.replace(part, self.checkpoint)
+
+    def resume(self) -> None:
+        """Raises InputError where the checkpoint is missing or of another size."""
+        state = load_checkpoint(self.out)
+        if state["tokenizer"] != self.shape.to_dict():
+            raise InputError(f"{self.checkpoint}: made with another tokenizer configuration")
+        self.model.load_state_dict(state["model"])
+        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done, self.seconds = state["done"], state["seconds"]
+
+    # -- training -----------------------------------------------------------------------------
+
+    def learning_rate(self, index: int) -> float:
+        c = self.config
+        warm = min(1.0, (index + 1) / c.warm_up)
+        return (
+            c.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * index / c.steps)))
+        )
+
+    def train_step(self, planes: Tensor) -> dict[str, float]:
+        """One optimizer step. Raises FloatingPointError when the loss is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.done) * group["rate"]
+        rng = np.random.default_rng((self.config.seed, self.done, 1))
+        low, high = np.log(STEP_RANGE)
+        # stratified: every batch sees coarse and fine
+        places = (np.arange(len(planes)) + rng.random(len(planes))) / len(planes)
+        step = torch.tensor(np.exp(low + (high - low) * places), dtype=torch.float32)
+        planes, step = planes.to(self.device), step.to(self.device)
+        with autocast(self.device):
+            out = self.model(planes, step)
+        loss = loss_of(self.config, out, planes, step)
+        if not torch.isfinite(loss):
+            torch.save({"planes": planes, "step": step}, self.out / "not-finite.pt")
+            raise FloatingPointError(f"loss is not finite at step {self.done}; batch saved")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.done += 1
+        decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                self.average[name].lerp_(p, 1 - decay)
+        pixels = planes[0, 0].numel() * 4 * len(planes)
+        return {
+            "loss": loss.item(),
+            "norm": float(norm),
+            "bpp": out.bits.sum().item() / pixels,
+            "mse": (out.planes - planes).square().mean().item(),
+        }
+
+    def run(self, batches: Batches, validation: dict[str, Tensor], progress: bool) -> None:
+        from tqdm import tqdm
+
+        config = self.config
+        logger.info(
+            "training %s on %s, steps %d to %d", config.size, self.device, self.done, config.steps
+        )
+        if self.done == 0:
+            start = torch.cat([batches.batch(-1 - i) for i in range(4)])
+            self.model.init_stages(start.to(self.device), STEP_RANGE)
+            self.average = {k: v.detach().clone() for k, v in self.model.named_parameters()}
+            self.validate(validation)
+        recent: list[dict[str, float]] = []
+        began = time.monotonic() - self.seconds
+        bar = tqdm(total=config.steps, initial=self.done, disable=not progress, unit="step")
+        for planes in batches.iterate(self.done):
+            if self.done >= config.steps:
+                break
+            recent.append(self.train_step(planes))
+            bar.update()
+            self.seconds = time.monotonic() - began
+            if self.done % 50 == 0:
+                mean = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
+                recent.clear()
+                self.log({"step": self.done, "seconds": round(self.seconds), **mean})
+            if self.done % config.save_every == 0 or self.done == config.steps:
+                self.save()
+            if self.done % config.validate_every == 0 or self.done == config.steps:
+                self.validate(validation)
+        bar.close()
+
+    def log(self, entry: dict[str, Any]) -> None:
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        logger.info(
+            " ".join(
+                f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items()
+            )
+        )
+
+    # -- validation ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def validate(self, clips: dict[str, Tensor]) -> None:
+        """PSNR-YUV (6:1:1) and estimated bits per pixel of the averaged weights, one picture."""
+        trained = {k: p.detach().clone() for k, p in self.model.named_parameters()}
+        self.model.load_state_dict(self.average, strict=False)
+        rows = []
+        for quality in VALIDATION_QUALITIES:
+            step = torch.tensor([step_of_quality(quality)], device=self.device)
+            figures = []
+            for name, clip in clips.items():
+                planes = clip[None].to(self.device).float() / 255
+                with autocast(self.device):
+                    out = self.model(planes, step)
+                decoded = (out.planes.clamp(0, 1) * 255).round() / 255
+                bpp = out.bits.item() / (planes[0, 0].numel() * 4)
+                figures.append((psnr(planes[0], decoded[0])[3], bpp))
+                self.log(
+                    {
+                        "val": name,
+                        "step": self.done,
+                        "q": quality,
+                        "psnr": figures[-1][0],
+                        "bpp": bpp,
+                    }
+                )
+                if name == next(iter(clips)):
+                    rows.append(
+                        (planes[0, :, -1], decoded[0, :, -1], out.depth[0, -1] / self.shape.stages)
+                    )
+            mean = np.mean(figures, 0)
+            self.log(
+                {"val": "mean", "step": self.done, "q": quality, "psnr": mean[0], "bpp": mean[1]}
+            )
+        comparison(rows).save(self.out / f"validation-{self.done:06d}.png")
+        self.model.load_state_dict(trained, strict=False)
+
+
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Weight decay on kernels alone. The corrections of the DCT learn slowly: at fine steps the
+    noise of large updates would cost more than they could gain."""
+    named = dict(model.named_parameters())
+    linear = [p for name, p in named.items() if name.endswith("correction")]
+    kernels = [p for name, p in named.items() if p.dim() > 2]
+    vectors = [p for name, p in named.items() if p.dim() <= 2 and not name.endswith("correction")]
+    return [
+        {"params": kernels, "weight_decay": 0.01, "rate": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "rate": 1.0},
+        {"params": linear, "weight_decay": 0.0, "rate": CORRECTION_RATE},
+    ]
+
+
+def load_checkpoint(out: Path) -> dict[str, Any]:
+    """A run's checkpoint, tensors and plain values only. Raises InputError."""
+    path = out / "checkpoint.pt"
+    if not path.is_file():
+        raise InputError(f"{path}: no checkpoint to resume from")
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+
+
+def validation_clips(sources: Sources, frames: int) -> dict[str, Tensor]:
+    """Centre crops (6, T, h, w) uint8 of a folder's videos."""
+    clips = {}
+    for i, video in enumerate(sources.videos):
+        h, w = (min(side, VALIDATION_CROP // 2) for side in video.shape[2:])
+        y, x = (video.shape[2] - h) // 2, (video.shape[3] - w) // 2
+        clips[sources.names[i]] = video[:, :frames, y : y + h, x : x + w]
+    return clips
+
+
+def train_tokenizer(
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    validation: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = False,
+) -> None:
+    """Train in ``out`` on the videos and photographs under ``data``.
+
+    Without a validation folder every 40th video is held out. Raises DataError, InputError.
+    """
+    trainer = Trainer(config, out, device)
+    if resume:
+        trainer.resume()
+    elif trainer.checkpoint.exists():
+        raise DataError(f"{out}: holds a run already; give --resume or another folder")
+    sources = load_sources(data, config.frames, config.crop)
+    if validation is not None:
+        held_out = load_sources(validation, config.frames, 32, halve=False)
+    else:
+        held_out = sources.hold_out(40)
+    out.mkdir(parents=True, exist_ok=True)
+    logger.info(
+        "%d videos, %d photographs, %d files skipped, %d videos held out",
+        len(sources.videos),
+        len(sources.photos),
+        sources.skipped,
+        len(held_out.videos),
+    )
+    batches = Batches(sources, config.batch, config.frames, config.crop, config.seed)
+    trainer.run(batches, validation_clips(held_out, config.frames), progress)

@@ -1,0 +1,117 @@
+"""Fixtures: a tiny untrained model bundle, and short clips made up by arithmetic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from neurocodec import models
+from neurocodec.entropy.adaptive import TokenShape, empty_prior
+from neurocodec.media.frame import Frame
+from neurocodec.tokenizer.config import SIZES
+from neurocodec.tokenizer.model import Tokenizer
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def quiet_logging() -> Iterator[None]:
+    """Undo what the command line sets up, so that caplog sees every record."""
+    yield
+    logger = logging.getLogger("neurocodec")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+
+
+def tiny_tokenizer(seed: int = 0) -> Tokenizer:
+    """Random weights, small last layers: networks that do something but spoil little."""
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer(SIZES["tiny"])
+    with torch.no_grad():
+        for p in tokenizer.parameters():
+            if p.dim() > 2 and not p.any():
+                p.normal_(0, 0.01)
+    return tokenizer.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a tiny model bundle, for ``--model``."""
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    tokenizer = tiny_tokenizer()
+    config = tokenizer.config
+    prior = empty_prior(TokenShape(config.quantizer, config.stages, config.bits))
+    models.write_bundle(path, "tiny", tokenizer, prior, {})
+    return path
+
+
+def moving_picture(frames: int, width: int, height: int) -> list[Frame]:
+    """A smooth pattern that moves, and a square that moves otherwise."""
+    out = []
+    for t in range(frames):
+        y, x = np.mgrid[:height, :width].astype(np.float64)
+        luma = 128 + 60 * np.sin((x + 2 * t) / 9) + 40 * np.cos((y - t) / 7)
+        top, left = (3 * t) % max(1, height - 8), (5 * t) % max(1, width - 8)
+        luma[top : top + 8, left : left + 8] = 230
+        v, u = np.mgrid[: (height + 1) // 2, : (width + 1) // 2].astype(np.float64)
+        planes = (luma, 128 + 30 * np.sin((u + t) / 11), 128 + 30 * np.cos((v + t) / 13))
+        out.append(Frame(*(p.clip(0, 255).round().astype(np.uint8) for p in planes), t))
+    return out
+
+
+def write_clip(
+    path: Path,
+    frames: int = 12,
+    width: int = 64,
+    height: int = 48,
+    rate: int = 25,
+    codec: str = "ffv1",
+    pix_fmt: str = "yuv420p",
+    sound: str | None = None,
+    pts: list[int] | None = None,
+    time_base: Fraction | None = None,
+) -> Path:
+    """A video file of :func:`moving_picture`, with a tone where ``sound`` names an encoder."""
+    base = time_base or Fraction(1, rate)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.codec_context.time_base = stream.time_base = base
+        tone = None
+        if sound:
+            tone = container.add_stream(sound, rate=48000)
+            tone.codec_context.layout = "stereo"
+        for i, frame in enumerate(moving_picture(frames, width, height)):
+            picture = av.VideoFrame(width, height, "yuv420p")
+            for plane, source in zip(picture.planes, frame.planes, strict=True):
+                rows = np.zeros((plane.buffer_size // plane.line_size, plane.line_size), np.uint8)
+                rows[: source.shape[0], : source.shape[1]] = source
+                plane.update(rows)
+            if pix_fmt != "yuv420p":
+                picture = picture.reformat(format=pix_fmt)
+            picture.pts, picture.time_base = (pts[i] if pts else i), base
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+        if tone is not None:
+            times = np.arange(48000 * frames // rate) / 48000
+            wave = np.tile(np.sin(2 * np.pi * 440 * times).astype(np.float32) * 0.3, (2, 1))
+            sound_frame = av.AudioFrame.from_ndarray(wave, "fltp", "stereo")
+            sound_frame.sample_rate, sound_frame.pts = 48000, 0
+            container.mux(tone.encode(sound_frame))
+            container.mux(tone.encode(None))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mkv")
