@@ -25,11 +25,18 @@ PRIOR_CROP = 224
 PRIOR_CONFIDENCE = 48  # how many bits of experience a context starts with, at most
 
 
-def export(run: Path, target: Path, data: Path | None, clips: int) -> None:
+def export(
+    run: Path,
+    target: Path,
+    data: Path | None,
+    clips: int,
+    frames: int = PRIOR_FRAMES,
+    crop: int = PRIOR_CROP,
+) -> None:
     """Write the averaged weights of a run as a bundle, named after the target.
 
     data: training folder on whose clips the entropy model gathers its first counts; without one
-    it starts from nothing. Raises InputError, DataError, OutputError.
+    it starts from nothing. frames and crop: of each of those clips. Raises InputError, DataError.
     """
     state = load_checkpoint(run)
     config = TokenizerConfig.from_dict(state["tokenizer"])
@@ -40,7 +47,7 @@ def export(run: Path, target: Path, data: Path | None, clips: int) -> None:
     shape = TokenShape(config.quantizer, config.stages, config.bits)
     prior = empty_prior(shape)
     if data is not None:
-        prior = gather_prior(tokenizer, shape, data, clips)
+        prior = gather_prior(tokenizer, shape, data, clips, frames, crop)
     card: dict[str, Any] = {
         "steps": state["done"],
         "hours": round(state["seconds"] / 3600, 2),
@@ -49,18 +56,20 @@ def export(run: Path, target: Path, data: Path | None, clips: int) -> None:
     models.write_bundle(target, target.stem, tokenizer, prior, card)
 
 
-def gather_prior(tokenizer: Tokenizer, shape: TokenShape, data: Path, clips: int) -> Prior:
+def gather_prior(
+    tokenizer: Tokenizer, shape: TokenShape, data: Path, clips: int, frames: int, crop: int
+) -> Prior:
     """Counts of the entropy model over ``clips`` clips, each at one of many qualities."""
-    sources = load_sources(data, PRIOR_FRAMES, PRIOR_CROP)
-    videos = [v for v in sources.videos if min(v.shape[2:]) * 2 >= PRIOR_CROP]
+    sources = load_sources(data, frames, crop)
+    videos = [v for v in sources.videos if min(v.shape[2:]) * 2 >= crop]
     rng = np.random.default_rng(0)
-    cells = PRIOR_CROP // 8
+    cells = crop // 8
     tables = None
     for i in range(clips):
         video = videos[i % len(videos)]
-        y, x = (int(rng.integers(side - PRIOR_CROP // 2 + 1)) for side in video.shape[2:])
-        half = PRIOR_CROP // 2
-        planes = video[None, :, :PRIOR_FRAMES, y : y + half, x : x + half].float() / 255
+        y, x = (int(rng.integers(side - crop // 2 + 1)) for side in video.shape[2:])
+        half = crop // 2
+        planes = video[None, :, :frames, y : y + half, x : x + half].float() / 255
         step = torch.tensor([step_of_quality(100 * (i * 0.618034 % 1))])
         model = ContextModel(shape, empty_prior(shape), (cells, cells))
         if tables is None:

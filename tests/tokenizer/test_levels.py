@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from neurocodec.tokenizer.levels import MAX_LEVEL, LevelLFQ
+
+
+def residuals(n: int = 200, dim: int = 16) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randn(n, dim) * torch.linspace(1, 0.05, dim)
+
+
+def test_tokens_and_step_give_the_values_back() -> None:
+    lfq, r = LevelLFQ(16, 4, 4), residuals()
+    errors, sizes = [], []
+    for step in (0.5, 0.1, 0.02):
+        tokens, depth = lfq.quantize(r, 0, torch.tensor(step))
+        q = lfq.dequantize(tokens, depth, 0, torch.tensor(step))
+        errors.append((q - r).abs().max().item())
+        sizes.append(tokens.abs().sum().item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.2  # beyond the depth nothing is coded
+    assert sizes == sorted(sizes)
+
+
+def test_nothing_beyond_the_depth_and_something_in_its_last_stage() -> None:
+    lfq, r = LevelLFQ(16, 4, 4), residuals()
+    tokens, depth = lfq.quantize(r, 0, torch.tensor(0.3))
+    assert len(depth.unique()) > 2
+    beyond = torch.arange(4) >= depth[:, None]
+    assert (tokens[beyond] == 0).all()
+    coded = depth > 0
+    last = tokens[torch.arange(len(r)), depth.clamp(min=1) - 1]
+    assert (last[coded] != 0).any(1).all()
+
+
+def test_a_good_prediction_costs_depth_zero() -> None:
+    lfq = LevelLFQ(16, 4, 4)
+    _, depth = lfq.quantize(torch.full((5, 16), 0.01), 0, torch.tensor(0.3))
+    assert (depth == 0).all()
+
+
+def test_levels_are_bounded() -> None:
+    lfq = LevelLFQ(16, 4, 4)
+    tokens, _ = lfq.quantize(torch.full((1, 16), -1e6), 0, torch.tensor(0.01))
+    assert tokens.min() == -MAX_LEVEL
+
+
+def test_training_pass_agrees_with_coding_and_has_gradients() -> None:
+    lfq, r = LevelLFQ(16, 4, 4), residuals(24).requires_grad_()
+    step = torch.full((24, 1), 0.2)
+    q, depth, bits, levels = lfq(r, 1, step, (1, 4, 6), torch.zeros(24, 16))
+    tokens, same = lfq.quantize(r.detach(), 1, torch.tensor(0.2))
+    assert torch.equal(depth, same)
+    assert torch.equal(levels.long().view(24, 4, 4), tokens)
+    assert torch.allclose(q, lfq.dequantize(tokens, depth, 1, torch.tensor(0.2)), atol=1e-6)
+    bits.sum().backward()
+    assert r.grad is not None
+    assert r.grad.abs().sum() > 0
+    assert lfq.rate_weights.grad is not None
+    assert lfq.rate_weights.grad[1].abs().sum() > 0
+
+
+def test_larger_levels_cost_more_bits() -> None:
+    lfq = LevelLFQ(16, 4, 4)
+    step, grid, before = torch.ones(1, 1), (1, 1, 1), torch.zeros(1, 16)
+    costs = [lfq(torch.full((1, 16), v), 0, step, grid, before)[2].item() for v in (1.0, 4.0, 20.0)]
+    assert costs == sorted(costs)
+
+
+def test_channels_must_fill_the_stages() -> None:
+    with pytest.raises(ValueError, match="bits \\* stages"):
+        LevelLFQ(17, 4, 4)
