@@ -1,4 +1,4 @@
-"""The demonstration: a clip made from scikit-image's photographs goes through the codec and back."""
+"""The demonstration: a clip of scikit-image's photographs goes through the codec and back."""
 
 from __future__ import annotations
 

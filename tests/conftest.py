@@ -15,7 +15,7 @@ import torch
 from neurocodec import models
 from neurocodec.entropy.adaptive import TokenShape, empty_prior
 from neurocodec.media.frame import Frame
-from neurocodec.tokenizer.config import SIZES
+from neurocodec.tokenizer.config import SIZES, TokenizerConfig
 from neurocodec.tokenizer.model import Tokenizer
 
 
@@ -33,10 +33,10 @@ def quiet_logging() -> Iterator[None]:
     logger.setLevel(logging.NOTSET)
 
 
-def tiny_tokenizer(seed: int = 0) -> Tokenizer:
+def tiny_tokenizer(seed: int = 0, config: TokenizerConfig = SIZES["tiny"]) -> Tokenizer:
     """Random weights, small last layers: networks that do something but spoil little."""
     torch.manual_seed(seed)
-    tokenizer = Tokenizer(SIZES["tiny"])
+    tokenizer = Tokenizer(config)
     with torch.no_grad():
         for p in tokenizer.parameters():
             if p.dim() > 2 and not p.any():

@@ -12,11 +12,11 @@ def describe(reader: Reader) -> dict[str, Any]:
     """Times in seconds, sizes in bytes. duration is that of the frames at their own times."""
     h = reader.header
     frames = reader.frames
-    with_video = [gop.video for gop in reader.gops if gop.video]
+    with_video = [gop for gop in reader.gops if gop.video]
     duration = float(frames / h.frame_rate)
-    last = reader.read_gop(reader.gops[-1]) if reader.gops else None
-    if last is not None and with_video:
-        ticks = last[1][-1] - with_video[0].first_pts
+    last = reader.read_gop(with_video[-1]) if with_video else None
+    if last is not None and with_video[0].video:
+        ticks = last[1][-1] - with_video[0].video.first_pts
         duration = float(ticks * h.time_base + 1 / h.frame_rate)
     return {
         "file": str(reader.path),

@@ -6,6 +6,7 @@ import struct
 from fractions import Fraction
 
 from ..errors import FormatError
+from .limits import MAX_TERM, MAX_TIME
 
 
 class FieldWriter:
@@ -20,6 +21,8 @@ class FieldWriter:
             raise FormatError(f"a value does not fit the format: {error}") from None
 
     def rational(self, value: Fraction) -> None:
+        if value <= 0 or max(value.numerator, value.denominator) > MAX_TERM:
+            raise FormatError(f"the fraction {value} does not fit the format")
         self.pack("II", value.numerator, value.denominator)
 
     def text(self, value: str) -> None:
@@ -59,9 +62,15 @@ class FieldReader:
 
     def rational(self) -> Fraction:
         numerator, denominator = self.unpack("II")
-        if denominator == 0:
-            raise FormatError(f"{self.what} has a fraction with denominator 0")
+        if not (0 < numerator <= MAX_TERM and 0 < denominator <= MAX_TERM):
+            raise FormatError(f"{self.what} has a fraction {numerator}/{denominator}")
         return Fraction(numerator, denominator)
+
+    def time(self, value: int) -> int:
+        """A timestamp, checked to be in range."""
+        if not -MAX_TIME < value < MAX_TIME:
+            raise FormatError(f"{self.what} has a timestamp that is out of range")
+        return value
 
     def text(self, limit: int) -> str:
         return self.blob(limit).decode("utf-8", "replace")

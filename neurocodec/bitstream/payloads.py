@@ -15,6 +15,7 @@ from .limits import (
     MAX_PIXELS,
     MAX_SECTION_BYTES,
     MAX_SIDE,
+    MAX_TERM,
     MAX_TEXT_BYTES,
     MAX_TRACK_BYTES,
     MAX_TRACKS,
@@ -96,15 +97,13 @@ class Header:
         if not 0 < gop_frames <= MAX_GOP_FRAMES:
             raise FormatError(f"the header gives GOPs of {gop_frames} frames")
         sample_aspect, frame_rate, time_base = r.rational(), r.rational(), r.rational()
-        if not (sample_aspect and frame_rate and time_base):
-            raise FormatError("the header has a rate, time base or aspect of 0")
         primaries, transfer, matrix, full = r.unpack("BBBB")
         tracks = []
         for _ in range(_count(r, MAX_TRACKS, "audio tracks")):
             codec, track_base = r.text(MAX_TEXT_BYTES), r.rational()
-            if not track_base:
-                raise FormatError("an audio track has a time base of 0")
             rate, channels = r.unpack("IH")
+            if not 0 < rate <= MAX_TERM:
+                raise FormatError(f"an audio track of {rate} samples per second")
             language, description = r.text(MAX_TEXT_BYTES), r.blob(MAX_TRACK_BYTES)
             tracks.append(AudioTrack(codec, track_base, rate, channels, language, description))
         metadata = {
@@ -148,7 +147,7 @@ class VideoGop:
             raise FormatError(f"a GOP of {frames} frames")
         if not 0 < step <= 16 * STEP_ONE:
             raise FormatError(f"a quantizer step of {step}/65536")
-        return cls(frames, first, duration, step, r.rest())
+        return cls(frames, r.time(first), duration, step, r.rest())
 
     def regular_times(self) -> list[int]:
         return [self.first_pts + i * self.frame_duration for i in range(self.frames)]
@@ -174,9 +173,7 @@ def timestamps_from_bytes(data: bytes) -> list[int]:
     before, delta = 0, 0
     for _ in range(count):
         delta += r.varint()
-        before += delta
-        if not -(1 << 62) < before < 1 << 62:
-            raise FormatError("a timestamp is out of range")
+        before = r.time(before + delta)
         pts.append(before)
     return pts
 
@@ -210,7 +207,7 @@ def audio_from_bytes(data: bytes, tracks: int) -> list[AudioPacket]:
         track, pts, duration = r.unpack("HqI")
         if track >= tracks:
             raise FormatError(f"an audio packet of track {track}, which does not exist")
-        packets.append(AudioPacket(track, pts, duration, r.blob(MAX_SECTION_BYTES)))
+        packets.append(AudioPacket(track, r.time(pts), duration, r.blob(MAX_SECTION_BYTES)))
     return packets
 
 
@@ -244,7 +241,9 @@ def index_from_bytes(data: bytes) -> list[IndexEntry]:
     entries = []
     for _ in range(count):
         type_, number, offset, frames, first = r.unpack(_ENTRY)
-        entries.append(IndexEntry(type_, number, offset, frames, first))
+        if frames > MAX_GOP_FRAMES:
+            raise FormatError(f"an index with a GOP of {frames} frames")
+        entries.append(IndexEntry(type_, number, offset, frames, r.time(first)))
     return entries
 
 

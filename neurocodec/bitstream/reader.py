@@ -31,6 +31,8 @@ from .sections import (
     read_payload,
 )
 
+_OF_GOPS = (SectionType.VIDEO, SectionType.TIMESTAMPS, SectionType.AUDIO)
+
 
 @dataclass
 class GopEntry:
@@ -58,6 +60,9 @@ class Reader:
         except FormatError as error:
             self._file.close()
             raise type(error)(f"{path}: {error}") from None
+        except OSError as error:  # a pipe, which cannot seek, or a disk that fails
+            self._file.close()
+            raise InputError(f"{path}: {error.strerror or error}") from None
         except BaseException:
             self._file.close()
             raise
@@ -121,7 +126,8 @@ class Reader:
         while head := find_sync(self._file, offset):
             offset = head.end
             if head.end > self.size:
-                self.damage.append(f"GOP {head.number}: cut off at the end of the file")
+                if head.type in _OF_GOPS:
+                    self.damage.append(f"GOP {head.number}: cut off at the end of the file")
                 # a damaged length cannot pass its CRC, so the file ends here
                 break
             frames = pts = 0
@@ -143,7 +149,8 @@ class Reader:
                 gop = gops.setdefault(entry.number, GopEntry(entry.number))
                 gop.video = gop.video or entry
             elif entry.type == SectionType.TIMESTAMPS:
-                gops.setdefault(entry.number, GopEntry(entry.number)).timestamps = entry
+                gop = gops.setdefault(entry.number, GopEntry(entry.number))
+                gop.timestamps = gop.timestamps or entry
             elif entry.type == SectionType.AUDIO:
                 gops.setdefault(entry.number, GopEntry(entry.number)).audio.append(entry)
         return [gops[number] for number in sorted(gops)]

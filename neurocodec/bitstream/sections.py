@@ -99,6 +99,8 @@ def read_payload(file: BinaryIO, head: SectionHead) -> bytes | None:
 
 def find_sync(file: BinaryIO, offset: int) -> SectionHead | None:
     """The first undamaged section head at or after ``offset``."""
+    if head := read_head(file, offset):
+        return head
     block = 1 << 16
     keep = b""
     file.seek(offset)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..errors import FormatError
+from .limits import MAX_HEADER_BYTES
 from .payloads import (
     AudioPacket,
     End,
@@ -38,8 +40,12 @@ class Writer:
         self.bytes_written += len(data)
 
     def header(self, header: Header) -> None:
-        self._write(preamble())
-        self._write(section(SectionType.HEADER, 0, header.to_bytes()))
+        """Raises FormatError where a field exceeds the limits."""
+        payload = header.to_bytes()
+        if len(payload) > MAX_HEADER_BYTES:
+            raise FormatError(f"a header of {len(payload)} bytes; the limit is {MAX_HEADER_BYTES}")
+        Header.from_bytes(payload)  # what no reader would take is not written
+        self._write(preamble() + section(SectionType.HEADER, 0, payload))
 
     def gop(self, gop: VideoGop, pts: list[int]) -> None:
         """The next GOP; pts of its frames go into a section of their own where irregular."""

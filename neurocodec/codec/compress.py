@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -14,15 +14,16 @@ import numpy as np
 import torch
 
 from .. import __version__, models
-from ..bitstream.limits import MAX_GOP_FRAMES, MAX_PIXELS, MAX_SIDE
+from ..bitstream.limits import MAX_DURATION, MAX_GOP_FRAMES, MAX_PIXELS, MAX_SIDE
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..bitstream.writer import Writer
 from ..device import autocast, choose_device
 from ..entropy.adaptive import ContextModel
 from ..entropy.binary import BitEncoder
 from ..errors import InputError, OutputError, UsageError
-from ..files import check_output, replacing
+from ..files import binary_stdout, check_output, replacing
 from ..media.audio import parse_audio
+from ..media.cut import check_cut
 from ..media.frame import Frame, MediaInfo
 from ..media.reader import MediaReader
 from ..threads import ahead
@@ -32,8 +33,11 @@ from ..tokenizer.model import Tokenizer
 from ..tokenizer.patch import planes_from_yuv
 from .tokens import LatentTokens, grid_of
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_QUALITY = 50
 DEFAULT_GOP = 65  # frames
+MAX_WAITING = 1 << 20  # bytes of sound kept back for the end of a GOP
 STDOUT = "-"
 Progress = Callable[[int, "int | None"], None]  # frames done, frames expected
 
@@ -173,40 +177,43 @@ def compress(
         raise UsageError(f"quality {quality}: give 0 to 100")
     if not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
-    if start < 0 or (duration is not None and duration <= 0):
-        raise UsageError("start must be 0 or more, duration more than 0")
+    check_cut(start, duration)
     parse_audio(audio)
     began = time.monotonic()
-    to_stdout = os.fspath(dst) == STDOUT
-    if not to_stdout:
-        check_output(dst, overwrite)
+    if os.fspath(dst) != STDOUT:
         if os.path.exists(src) and os.path.exists(dst) and os.path.samefile(src, dst):
             raise UsageError(f"{src}: input and output are the same file")
-    bundle = models.find(model)
+        check_output(dst, overwrite)
+    bundle, where = models.find(model), choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     with ExitStack() as stack:
         reader = stack.enter_context(MediaReader(src, audio, start, duration))
-        header = _header(reader.info, bundle, gop, quality, reader.is_picture)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        if to_stdout:
-            file = sys.stdout.buffer
+        info = reader.info
+        header = _header(info, bundle, gop, quality, reader.is_picture)
+        logger.info(
+            "%s: %dx%d, %.4g frames per second, %d audio tracks; model %s on %s",
+            src, info.width, info.height, float(info.frame_rate), len(info.tracks), bundle.name,
+            where,
+        )  # fmt: skip
+        if os.fspath(dst) == STDOUT:
+            file = binary_stdout()
         else:
             part = stack.enter_context(replacing(dst, overwrite))
             file = stack.enter_context(part.open("wb"))
         writer = Writer(file)
         try:
             writer.header(header)
-            frames, gops = _write_gops(
-                writer, reader, bundle, choose_device(device), header, progress
-            )
+            frames, gops, ticks = _write_gops(writer, reader, bundle, where, header, progress)
             writer.finish()
             file.flush()
+        except BrokenPipeError:
+            raise OutputError(f"{dst}: closed by its reader") from None
         except OSError as error:
             raise OutputError(f"{dst}: {error.strerror}") from None
     elapsed = time.monotonic() - began
-    info = reader.info
     return Stats(
-        info.width, info.height, frames, gops, float(frames / info.frame_rate),
+        info.width, info.height, frames, gops, float(ticks * info.time_base),
         writer.bytes_written, writer.video_bytes, writer.audio_bytes,
         8 * writer.bytes_written / (frames * info.width * info.height),
         bundle.name, quality, elapsed, frames / elapsed,
@@ -220,41 +227,54 @@ def _write_gops(
     device: torch.device,
     header: Header,
     progress: Progress | None,
-) -> tuple[int, int]:
-    """Returns how many frames and GOPs were written."""
+) -> tuple[int, int, int]:
+    """Returns how many frames and GOPs were written, and the duration in the clip's time base."""
     step = round(step_of_quality(header.quality) * STEP_ONE)
     tokenizer = bundle.tokenizer().to(device)
     shape, prior = bundle.shape, bundle.prior()
     grid = grid_of(header.width, header.height)
     coder, context = BitEncoder(), ContextModel(shape, prior, grid)
     packets: list[AudioPacket] = []
-    done = gops = 0
+    waiting = 0  # bytes of packets
+    done = gops = tokenized = 0
+    first: int | None = None
+    last = 0
     events = ahead(iter(reader), 16)
     items = ahead(tokenize(events, tokenizer, step / STEP_ONE, header.gop_frames, device), 4)
     try:
         for item in items:
             if isinstance(item, AudioPacket):
                 packets.append(item)
+                waiting += len(item.data)
+                if waiting > MAX_WAITING:  # a still picture may have hours of sound
+                    writer.audio(packets)
+                    packets, waiting = [], 0
             elif isinstance(item, LatentTokens):
                 context.code_frame(coder, item.tokens, item.depth)
+                tokenized = min(tokenized + TEMPORAL_STRIDE, header.gop_frames) if tokenized else 1
+                if progress:
+                    progress(done + tokenized, reader.expected_frames)
             else:
                 writer.audio(packets)
-                packets = []
+                packets, waiting = [], 0
                 data = coder.finish()
                 frames = len(item.pts)
                 video = VideoGop(frames, item.pts[0], _regular(item.pts, reader), step, data)
                 writer.gop(video, item.pts)
                 coder, context = BitEncoder(), ContextModel(shape, prior, grid)
-                done, gops = done + frames, gops + 1
+                first = item.pts[0] if first is None else first
+                last = item.pts[-1]
+                done, gops, tokenized = done + frames, gops + 1, 0
                 if progress:
                     progress(done, reader.expected_frames)
         writer.audio(packets)
     finally:
         items.close()
         events.close()
-    return done, gops
+    return done, gops, last - (first or 0) + reader.frame_duration
 
 
 def _regular(pts: list[int], reader: MediaReader) -> int:
     """Distance between the frames of a GOP, as the first two have it."""
-    return pts[1] - pts[0] if len(pts) > 1 else reader.frame_duration
+    distance = pts[1] - pts[0] if len(pts) > 1 else reader.frame_duration
+    return min(distance, MAX_DURATION)  # what exceeds it has a timestamps section

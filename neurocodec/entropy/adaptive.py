@@ -182,14 +182,14 @@ class ContextModel:
             level[at] *= 1 - 2 * negative.astype(np.int64)
             tokens[cells, stage] = level
             magnitude[cells, stage] = size
-            values[cells] = np.minimum(size, 255)
+            values[cells] = size
             known[cells] = 1
 
     def _around_class(self, values: Ints, known: Ints, cells: Ints, stage: int) -> Ints:
         """Class of the mean magnitude of known neighbours and the cell before; (N, K)."""
         total, weight = self._around(values, known, cells)
         if self._magnitude_before is not None:
-            total += BEFORE_WEIGHT * np.minimum(self._magnitude_before[cells, stage], 255)
+            total += BEFORE_WEIGHT * self._magnitude_before[cells, stage]
             weight += BEFORE_WEIGHT
         mean = 16 * total // np.maximum(weight, 1)[:, None]
         classes = np.searchsorted(AROUND_BOUNDS, mean, "right")

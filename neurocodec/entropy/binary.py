@@ -66,17 +66,26 @@ class BitEncoder:
 
 
 class BitDecoder:
-    """Reads what a :class:`BitEncoder` wrote. Damaged data gives wrong bits, never an error."""
+    """Reads what a :class:`BitEncoder` wrote. Damaged data gives wrong bits, never an error.
+
+    Where the bytes are such as no encoder writes, the bits of that call and all later ones are 0.
+    """
 
     decoding = True
 
     def __init__(self, data: bytes) -> None:
         words = np.frombuffer(data[: len(data) // 4 * 4], "<u4").astype(np.uint32)
         self._coder = constriction.stream.queue.RangeDecoder(words)
+        self._lost = False
 
     def code(self, bits: Bits, probabilities: Ints) -> Bits:
         """Returns decoded bits (N,); what is given as ``bits`` is ignored."""
-        return self._coder.decode(_BERNOULLI, probabilities / 65536)  # type: ignore[no-any-return]
+        if not self._lost:
+            try:
+                return self._coder.decode(_BERNOULLI, probabilities / 65536)  # type: ignore[no-any-return]
+            except AssertionError:  # constriction's word for invalid data
+                self._lost = True
+        return np.zeros(len(probabilities), np.int32)
 
 
 BitCoder = BitEncoder | BitDecoder

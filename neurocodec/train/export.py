@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 PRIOR_FRAMES = 33
 PRIOR_CROP = 224
-PRIOR_CONFIDENCE = 48  # how many bits of experience a context starts with, at most
+PRIOR_CONFIDENCE = 32  # how many bits of experience a context starts with, at most
 
 
 def export(

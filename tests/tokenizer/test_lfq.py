@@ -1,5 +1,6 @@
 """LFQ against the implementation of vector-quantize-pytorch, an independent one."""
 
+import itertools
 import warnings
 
 import pytest
@@ -74,7 +75,7 @@ def test_each_stage_leaves_less() -> None:
         token = torch.where(r @ lfq.project[0, s] >= 0, 1.0, -1.0)
         r = r - token @ lfq.expand[0, s]
         left.append(r.square().mean())
-    assert all(after < before for before, after in zip(left, left[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(left))
 
 
 def test_tokens_say_all_and_depth_falls_with_the_step() -> None:

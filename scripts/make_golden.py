@@ -1,0 +1,88 @@
+"""Make the golden files of a format version: a bundle, small .nc files and hashes of their tokens.
+
+    python -m scripts.make_golden          (from the root of the repository)
+
+Every later version of the program must decode them to the same tokens, so a file that has been
+released is never rewritten: the script stops where there are any.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import neurocodec
+from neurocodec import models
+from neurocodec.codec.compress import GopTokenizer
+from neurocodec.codec.verify import verify
+from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape, empty_prior, trained_prior
+from neurocodec.entropy.binary import BitEncoder
+from neurocodec.tokenizer.config import SIZES, step_of_quality
+from neurocodec.tokenizer.model import Tokenizer
+from tests.conftest import moving_picture, tiny_tokenizer, write_clip
+
+GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
+CONFIG = replace(SIZES["tiny"], latent_dim=48, stages=6)  # for a bundle of 240 KB
+CONFIDENCE = 48  # of the prior, as for the bundles that come with the package
+TIMES = [0, 40, 83, 120, 240, 241, 400, 440, 480, 525, 560]  # milliseconds
+
+
+def learned_prior(tokenizer: Tokenizer) -> Prior:
+    """Counts from clips of arithmetic, at three qualities."""
+    shape = TokenShape(CONFIG.quantizer, CONFIG.stages, CONFIG.bits)
+    grid = (6, 8)
+    tables = ContextModel(shape, empty_prior(shape), grid).tables
+    frames = moving_picture(17, 64, 48)
+    groups = [frames[:1], *(frames[i : i + 4] for i in range(1, 17, 4))]
+    for quality in (20, 50, 80):
+        gop = GopTokenizer(tokenizer, step_of_quality(quality), torch.device("cpu"))
+        model = ContextModel(shape, empty_prior(shape), grid)
+        model.tables = tables  # which go on counting
+        for latent in map(gop, groups):
+            model.code_frame(BitEncoder(), latent.tokens, latent.depth)
+    return trained_prior(tables, CONFIDENCE)
+
+
+def main() -> None:
+    if any(GOLDEN.glob("*")):
+        sys.exit(f"{GOLDEN} has files in it; golden files are never rewritten")
+    torch.set_num_threads(1)
+    GOLDEN.mkdir(exist_ok=True)
+    bundle = GOLDEN / "tiny.safetensors"
+    tokenizer = tiny_tokenizer(config=CONFIG)
+    models.write_bundle(bundle, "tiny-golden", tokenizer, learned_prior(tokenizer), {})
+    with tempfile.TemporaryDirectory() as folder:
+        sound = write_clip(Path(folder) / "sound.mkv", 12, 40, 32, sound="flac")
+        irregular = write_clip(
+            Path(folder) / "timestamps.mkv", len(TIMES), 37, 27,
+            pts=TIMES, time_base=Fraction(1, 1000),
+        )  # fmt: skip
+        picture = Path(folder) / "picture.png"
+        luma = moving_picture(1, 35, 21)[0].y
+        Image.fromarray(np.stack([luma, luma[::-1], luma[:, ::-1]], 2)).save(picture)
+        for source, quality, gop, audio in (
+            (sound, 60, 9, "opus:8"), (irregular, 100, 6, "none"), (picture, 80, 65, "none"),
+        ):  # fmt: skip
+            neurocodec.compress(
+                source, GOLDEN / f"{source.stem}.nc", quality=quality, model=str(bundle),
+                gop=gop, audio=audio, device="cpu",
+            )  # fmt: skip
+    tokens = {
+        path.name: verify(path, str(bundle), tokens=True).tokens
+        for path in sorted(GOLDEN.glob("*.nc"))
+    }
+    (GOLDEN / "tokens.json").write_text(json.dumps(tokens, indent=1) + "\n")
+    for path in sorted(GOLDEN.iterdir()):
+        print(f"{path.stat().st_size:8} {path.name}")
+
+
+if __name__ == "__main__":
+    main()

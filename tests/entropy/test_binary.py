@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurocodec.entropy.binary import (
+    HALF,
+    BitDecoder,
+    BitEncoder,
+    Bits,
+    Counts,
+    Ints,
+    code_raw,
+)
+from tests.reference_reader import RangeDecoder
+
+
+class Spy(BitEncoder):
+    """Keeps the probabilities it was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[list[int]] = []
+
+    def code(self, bits: Bits, probabilities: Ints) -> Bits:
+        self.calls.append(probabilities.tolist())
+        return super().code(bits, probabilities)
+
+
+def bits_of(*values: int) -> Bits:
+    return np.array(values, np.int32)
+
+
+def contexts_of(*values: int) -> Ints:
+    return np.array(values, np.int64)
+
+
+def table(*pairs: tuple[int, int], blocks: int = 1) -> Counts:
+    return Counts(np.array([pairs] * blocks, np.uint8))
+
+
+# counts
+
+
+@pytest.mark.parametrize(
+    ("zeros", "ones", "expected"),
+    [(0, 0, 32768), (1, 0, 16384), (0, 1, 49152), (2, 1, 24576), (255, 0, 128), (0, 255, 65408)],
+)
+def test_probability_of_counts(zeros: int, ones: int, expected: int) -> None:
+    spy = Spy()
+    table((zeros, ones)).code(spy, bits_of(0), 0, contexts_of(0))
+    assert spy.calls == [[expected]]
+
+
+def test_probability_stays_inside_the_open_interval() -> None:
+    spy = Spy()
+    counts = Counts(np.array([[(1 << 20, 0), (0, 1 << 20)]]), limit=1 << 30)
+    counts.code(spy, bits_of(0, 1), 0, contexts_of(0, 1))
+    assert spy.calls == [[1, 65535]]
+
+
+def test_bits_of_one_call_share_the_counts_before_it() -> None:
+    spy, counts = Spy(), table((0, 0), (0, 0))
+    counts.code(spy, bits_of(1, 1, 0, 1), 0, contexts_of(0, 0, 0, 1))
+    assert spy.calls == [[32768] * 4]
+    assert counts.counts.tolist() == [[[1, 2], [0, 1]]]
+
+
+def test_blocks_are_apart() -> None:
+    counts = table((0, 0), blocks=3)
+    counts.code(BitEncoder(), bits_of(1), 1, contexts_of(0))
+    assert counts.counts.tolist() == [[[0, 0]], [[0, 1]], [[0, 0]]]
+
+
+def test_counts_are_halved_rounding_up_above_the_limit() -> None:
+    counts, coder = table((1, 0), (4, 4)), BitEncoder()
+    counts.code(coder, np.ones(1022, np.int32), 0, np.zeros(1022, np.int64))
+    assert counts.counts[0].tolist() == [[1, 1022], [4, 4]]
+    counts.code(coder, bits_of(1), 0, contexts_of(0))
+    assert counts.counts[0].tolist() == [[1, 512], [4, 4]]
+
+
+def test_counts_are_halved_until_they_are_small_enough() -> None:
+    counts = table((0, 0))
+    counts.code(BitEncoder(), np.zeros(5000, np.int32), 0, np.zeros(5000, np.int64))
+    assert counts.counts[0].tolist() == [[625, 0]]
+
+
+def test_the_prior_is_left_alone() -> None:
+    prior = np.zeros((1, 1, 2), np.uint8)
+    Counts(prior).code(BitEncoder(), bits_of(1), 0, contexts_of(0))
+    assert not prior.any()
+
+
+def test_an_empty_call_codes_nothing() -> None:
+    spy = Spy()
+    assert len(table((0, 0)).code(spy, bits_of(), 0, contexts_of())) == 0
+    assert len(code_raw(spy, bits_of())) == 0
+    assert spy.calls == []
+    assert spy.finish() == b""
+
+
+def test_raw_bits_cost_one_bit() -> None:
+    coder = BitEncoder()
+    code_raw(coder, bits_of(0, 1, 1))
+    assert coder.ideal_bits == 3
+
+
+# coder
+
+CODED = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.one_of(st.integers(1, 65535), st.sampled_from([1, 65535]))),
+        min_size=1,
+        max_size=40,
+    ),
+    max_size=8,
+)
+
+
+def encode(calls: list[list[tuple[int, int]]]) -> bytes:
+    coder = BitEncoder()
+    for call in calls:
+        bits, ks = zip(*call, strict=True)
+        assert coder.code(bits_of(*bits), np.array(ks)).tolist() == list(bits)
+    return coder.finish()
+
+
+@settings(deadline=None, derandomize=True)
+@given(calls=CODED, tail=st.binary(max_size=3))
+def test_decoder_and_reference_give_back_what_was_encoded(
+    calls: list[list[tuple[int, int]]], tail: bytes
+) -> None:
+    data = encode(calls) + tail  # less than a word more is ignored
+    ours, reference = BitDecoder(data), RangeDecoder(data)
+    for call in calls:
+        bits, ks = zip(*call, strict=True)
+        nothing = np.zeros(len(bits), np.int32)
+        assert ours.code(nothing, np.array(ks)).tolist() == list(bits)
+        assert reference.group(list(ks)) == list(bits)
+
+
+def test_words_are_pinned() -> None:
+    """The format's arithmetic: a change here is a new format version."""
+    i = np.arange(200)
+    ks = i * 7919 % 65535 + 1
+    bits = (i * i * 31337 % 65536 < ks).astype(np.int32)
+    coder = BitEncoder()
+    coder.code(bits, ks)
+    assert coder.finish().hex() == "8871ffff84154d204e322e1208ac5cffcaf9d436"
+
+
+def test_every_probability_has_the_interval_of_the_specification() -> None:
+    """The last part of a zero and the first of a one, for each k; see section 4."""
+    k = np.arange(1, 65536)
+    first_one = 256 * (65536 - k) - (k < HALF)
+    scale = (1 << 40) - 1  # of the first bit
+    for k_, part in zip(k[::7].tolist(), first_one[::7].tolist(), strict=True):
+        for point, bit in ((part * scale - 1, 0), (part * scale, 1)):
+            data = np.array([point >> 32, point & 0xFFFFFFFF], "<u4").tobytes()
+            assert BitDecoder(data).code(bits_of(0), np.array([k_]))[0] == bit
+
+
+@pytest.mark.parametrize("probability", [1, 300, 32768, 65000])
+def test_rate_is_the_ideal_one(probability: int) -> None:
+    rng = np.random.default_rng(probability)
+    coder, total = BitEncoder(), 0
+    for size in (1, 70, 20000):
+        bits = (rng.integers(0, 65536, size) < probability).astype(np.int32)
+        coder.code(bits, np.full(size, probability))
+        total += size
+    assert 8 * len(coder.finish()) <= 1.005 * coder.ideal_bits + 8 * 16
+    assert coder.ideal_bits <= 1.1 * total
+
+
+def test_no_data_decodes_to_something() -> None:
+    assert BitDecoder(b"").code(np.zeros(5, np.int32), np.full(5, HALF)).tolist() == [0] * 5
+
+
+def test_bytes_that_no_encoder_writes_give_zeros_from_then_on() -> None:
+    coder = BitDecoder(b"\xff" * 8 + b"\x55" * 100)
+    nothing = np.zeros(9, np.int32)
+    for _ in range(3):
+        assert coder.code(nothing, np.full(9, HALF)).tolist() == [0] * 9

@@ -1,0 +1,61 @@
+"""Files of every released format version decode to the tokens they had when they were made."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import neurocodec
+from neurocodec.codec.verify import verify
+from tests import reference_reader
+
+GOLDEN = Path(__file__).parent / "golden"
+BUNDLE = GOLDEN / "tiny.safetensors"
+TOKENS: dict[str, dict[str, str]] = json.loads((GOLDEN / "tokens.json").read_text())
+
+
+def test_every_golden_file_has_its_hashes() -> None:
+    assert sorted(TOKENS) == sorted(path.name for path in GOLDEN.glob("*.nc"))
+
+
+@pytest.mark.parametrize("name", sorted(TOKENS))
+def test_tokens(name: str) -> None:
+    report = verify(GOLDEN / name, str(BUNDLE), tokens=True)
+    assert report.tokens == TOKENS[name]
+    assert report.damage == []
+
+
+@pytest.mark.parametrize("name", sorted(TOKENS))
+def test_tokens_by_the_reference_reader(name: str) -> None:
+    bundle, data = BUNDLE.read_bytes(), (GOLDEN / name).read_bytes()
+    assert reference_reader.hashes(bundle, data) == TOKENS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "times"),
+    [
+        ("picture.nc", (35, 21), [0]),
+        ("sound.nc", (40, 32), [40 * i for i in range(12)]),
+        ("timestamps.nc", (37, 27), [0, 40, 83, 120, 240, 241, 400, 440, 480, 525, 560]),
+    ],
+)
+def test_pictures(name: str, size: tuple[int, int], times: list[int]) -> None:
+    with neurocodec.open(GOLDEN / name, str(BUNDLE), "cpu") as video:
+        frames = list(video)
+        in_milliseconds = [round(1000 * frame.pts * video.time_base) for frame in frames]
+    assert in_milliseconds == times
+    width, height = size
+    for frame in frames:
+        assert frame.y.shape == (height, width)
+        assert frame.u.shape == frame.v.shape == ((height + 1) // 2, (width + 1) // 2)
+
+
+def test_sound(tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    stats = neurocodec.decompress(GOLDEN / "sound.nc", out, model=str(BUNDLE), lossless=True)
+    assert (stats.frames, stats.damage) == (12, ())
+    import av
+
+    with av.open(str(out)) as container:
+        assert container.streams.audio[0].codec_context.name == "opus"
+        assert sum(frame.samples for frame in container.decode(audio=0)) >= 48000 * 12 // 25
