@@ -30,12 +30,16 @@ def command(out: Path, quality: int, device: str, quiet: bool) -> None:
     if quiet:
         return
     e, d = result.encode, result.decode
-    click.echo(f"clip        {e.frames} frames of {e.width}x{e.height}, {e.duration:.1f} s, with sound")
+    click.echo(
+        f"clip        {e.frames} frames of {e.width}x{e.height}, {e.duration:.1f} s, with sound"
+    )
     click.echo(f"source      {result.source.stat().st_size} bytes (H.264 and AAC)")
     click.echo(f"compressed  {e.bytes} bytes: video {e.video_bytes}, sound {e.audio_bytes}")
     video_bpp = 8 * e.video_bytes / (e.frames * e.width * e.height)
     click.echo(f"rate        {video_bpp:.4f} bits per pixel (video)")
-    click.echo(f"PSNR        {result.quality.psnr:.2f} dB YUV (6:1:1), {result.quality.psnr_y:.2f} dB Y")
+    click.echo(
+        f"PSNR        {result.quality.psnr:.2f} dB YUV (6:1:1), {result.quality.psnr_y:.2f} dB Y"
+    )
     click.echo(f"speed       {e.fps:.1f} frames per second in, {d.fps:.1f} out")
     for path in (result.source, result.compressed, result.decoded, result.picture):
         click.echo(f"file        {path}")

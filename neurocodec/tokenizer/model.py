@@ -166,8 +166,8 @@ class Tokenizer(nn.Module):
         self.encoder = Encoder(config, analysis)
         self.decoder = Decoder(config, synthesis)
         self.predictor = Predictor(config, repeat_last_frame(analysis, synthesis))
-        quantizer = {"signs": ResidualLFQ, "levels": LevelLFQ}[config.quantizer]
-        self.lfq: LevelLFQ | ResidualLFQ = quantizer(config.latent_dim, config.bits, config.stages)
+        quantizer = LevelLFQ if config.quantizer == "levels" else ResidualLFQ
+        self.lfq = quantizer(config.latent_dim, config.bits, config.stages)
 
     def predict(self, previous: Tensor | None, like: Tensor) -> Tensor:
         """Prediction of a latent frame (B, D, h, w) from the quantized one before, if any."""

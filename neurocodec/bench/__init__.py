@@ -1,0 +1,1 @@
+"""Rate-distortion curves against other codecs, speed, and comparisons of two videos."""

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import Error
+from . import options, print_json
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_ffmpeg = click.option("--ffmpeg", metavar="PATH", help="Instead of the one of imageio-ffmpeg.")
+
+
+@click.group(short_help="Compare with other codecs, and measure speed.")
+def command() -> None:
+    """Rate-distortion curves against H.264, HEVC, VVC and AV1, and speed."""
+
+
+@command.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the results.")
+@click.option(
+    "--codecs", metavar="NAMES", default="", help="Only these of the suite, by comma; else all."
+)
+@click.option("--root", type=_FOLDER, help="Folder of the clips, instead of the suite's.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Codecs and clips at once; times are then not those of a codec alone.",
+)
+@_ffmpeg
+@options.talk
+def run(
+    suite: Path,
+    out: Path,
+    codecs: str,
+    root: Path | None,
+    jobs: int,
+    ffmpeg: str | None,
+    quiet: bool,
+) -> None:
+    """Run SUITE.toml. What is in the folder already is not run again: after an interrupt, give the
+    same command to go on."""
+    from ..bench.run import failures, run_suite
+    from ..bench.suite import read_suite
+
+    only = tuple(name.strip() for name in codecs.split(",") if name.strip())
+    results = run_suite(
+        read_suite(suite, root), out, only=only, jobs=jobs, ffmpeg=ffmpeg,
+        notify=(lambda line: None) if quiet else click.echo,
+    )  # fmt: skip
+    failed = failures(results)
+    if failed:
+        more = f" (and {len(failed) - 1} more, see {out / 'run.json'})" if len(failed) > 1 else ""
+        raise Error(f"{failed[0]}{more}")
+
+
+@command.command()
+@click.argument("folder", type=_FOLDER)
+@click.option(
+    "--pictures",
+    type=click.FloatRange(0),
+    default=6.0,
+    show_default=True,
+    metavar="MB",
+    help="Most that decoded frames may add to the page.",
+)
+@options.talk
+def report(folder: Path, pictures: float, quiet: bool) -> None:
+    """Tables, curves and a page for a browser from the results in FOLDER, written there."""
+    from ..bench.report import write_report
+
+    for path in write_report(folder, round(pictures * 1e6)):
+        if not quiet:
+            click.echo(path)
+
+
+@command.command()
+@click.option(
+    "--sizes",
+    default="320x180,640x360,1280x720",
+    show_default=True,
+    metavar="WxH,...",
+    help="Of the made-up clip.",
+)
+@click.option("--frames", type=click.IntRange(2), default=33, show_default=True)
+@click.option("-q", "--quality", type=click.IntRange(0, 100), default=50, show_default=True)
+@options.model
+@_ffmpeg
+@options.as_json
+@options.talk
+def speed(
+    sizes: str,
+    frames: int,
+    quality: int,
+    model: str | None,
+    ffmpeg: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Frames per second, memory and start-up of encoding and decoding, beside x265 and VVenC."""
+    from ..bench.speed import markdown, measure_speed, parse_sizes
+
+    found = measure_speed(
+        parse_sizes(sizes), frames, quality=quality, model=model, ffmpeg=ffmpeg,
+        notify=lambda line: None if quiet else click.echo(line, err=True),
+    )  # fmt: skip
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        click.echo(markdown(found))

@@ -1,0 +1,92 @@
+import importlib
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurocodec.bench.ffmpeg import Ffmpeg
+from neurocodec.bench.speed import markdown, measure_speed, moving_photographs, parse_sizes
+from neurocodec.bench.stages import STAGES, Sampler, stage_of
+from neurocodec.errors import UsageError
+from neurocodec.threads import ahead
+
+
+def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurocodec.bench.speed._STARTS", 1)
+    lines: list[str] = []
+    found = measure_speed(((64, 48),), 5, model=str(tiny), notify=lines.append)
+    assert lines == ["64x48  neurocodec", "64x48  x265 medium", "64x48  vvenc faster"]
+    assert len(found.rows) == 6
+    for row in found.rows:
+        assert row.fps > 0
+        assert row.real_time == pytest.approx(row.fps / 25, abs=1e-3)
+        assert row.start_up > 0
+        assert row.peak_bytes > 1e6
+    for direction in ("encode", "decode"):
+        seconds = found.stages["64x48"][direction]
+        assert set(seconds) == {"wall", *STAGES}
+        assert 0 < seconds["network"] < seconds["wall"]
+    text = markdown(found)
+    assert "| 64x48 | x265 medium | encode |" in text
+    assert "| size | | whole | start-up | media | motion | network | entropy |" in text
+
+
+def test_the_clip_moves_and_is_the_same_every_time() -> None:
+    clips = [list(moving_photographs(3, 64, 48)) for _ in range(2)]
+    for a, b in zip(*clips, strict=True):
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    y, u, _ = clips[0][0]
+    assert (y.shape, u.shape) == ((48, 64), (24, 32))
+    assert np.abs(clips[0][1][0].astype(int) - y).mean() > 2
+
+
+def test_sizes() -> None:
+    assert parse_sizes("320x180, 33x47") == ((320, 180), (32, 46))
+    for bad in ("320", "ax4", "8x8", "320x180x3", ""):
+        with pytest.raises(UsageError, match="give WIDTHxHEIGHT"):
+            parse_sizes(bad)
+    with pytest.raises(UsageError, match="2 frames or more"):
+        measure_speed(((64, 48),), 1)
+
+
+def test_a_missing_encoder_is_a_row(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurocodec.bench import speed
+
+    class Bare(Ffmpeg):
+        encoders = {"libx265"}  # noqa: RUF012
+
+    monkeypatch.setattr(speed, "Ffmpeg", Bare)
+    monkeypatch.setattr(speed, "_rows", lambda codec, *_: [
+        speed.Row("64x48", codec.setting.label, "encode", 1, 1, 1, 1, codec.missing() or "")
+    ])  # fmt: skip
+    monkeypatch.setattr(
+        speed, "_stages", lambda *_: {"encode": dict.fromkeys(("wall", *STAGES), 0.0)}
+    )
+    text = markdown(measure_speed(((64, 48),), 2, model=str(tiny)))
+    assert "| 64x48 | vvenc faster | encode | missing: ffmpeg" in text
+
+
+def test_stages_are_told_by_module() -> None:
+    """A thread in the entropy coder, and one that waits for it."""
+    from neurocodec.entropy import binary
+
+    namespace: dict[str, object] = {"time": time}
+    code = compile("def work():\n    time.sleep(0.4)\n    yield 1\n", binary.__file__, "exec")
+    exec(code, namespace)
+    with Sampler() as sampler:
+        list(ahead(namespace["work"](), 1))  # type: ignore[operator]
+    assert sampler.seconds["entropy"] == pytest.approx(0.4, abs=0.15)
+    assert sum(sampler.seconds.values()) == pytest.approx(sampler.seconds["entropy"], abs=0.1)
+    assert stage_of(None) is None
+
+
+def test_importing_is_starting_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(0.3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Sampler() as sampler:
+        worker = threading.Thread(target=importlib.import_module, args=("slow_to_import",))
+        worker.start()
+        worker.join()
+    assert sampler.seconds["start-up"] == pytest.approx(0.3, abs=0.15)
