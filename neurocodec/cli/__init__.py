@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from .. import __version__
-from ..errors import Error
+from ..errors import Error, OutputError, UsageError
 
 INTERRUPTED = 130
 _COMMANDS = {
@@ -22,6 +23,8 @@ _COMMANDS = {
     "models": "List and show model bundles.",
     "demo": "Make a short clip, compress it, decode it, show the result.",
     "train": "Train tokenizers and generators.",
+    "bench": "Compare with other codecs, and measure speed.",
+    "compare": "Compare two videos, frame by frame.",
 }
 
 
@@ -58,7 +61,7 @@ def main() -> None:
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = printable(record.getMessage())
         return f"neurocodec: {text}" if record.levelno >= logging.WARNING else text
 
 
@@ -71,32 +74,71 @@ def set_up_logging(verbose: bool, quiet: bool) -> None:
     logging.getLogger("libav").setLevel(logging.CRITICAL)
 
 
-def print_json(values: dict[str, Any]) -> None:
-    click.echo(json.dumps(values, indent=2, ensure_ascii=True))
+def printable(text: str) -> str:
+    """Text from a file or a file name, fit for one line of a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def fail(message: str, status: int) -> None:
-    from ..models import printable
+def print_json(values: dict[str, Any], to_stderr: bool = False) -> None:
+    click.echo(json.dumps(values, indent=2, ensure_ascii=True), err=to_stderr)
 
+
+def fail(message: str, status: int) -> NoReturn:
     print("neurocodec: error:", printable(message), file=sys.stderr)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit, and let nothing more be said about a standard output that nobody reads."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not status:
+            print("neurocodec: error: standard output cannot be written to", file=sys.stderr)
+            status = OutputError.exit_status
     sys.exit(status)
+
+
+def _say_interrupted() -> NoReturn:
+    print("neurocodec: interrupted", file=sys.stderr)
+    _leave(INTERRUPTED)
 
 
 def run() -> None:
     """Entry point: errors become one line on stderr and an exit status, see ``errors.py``."""
+    interrupted = False
+
+    def interrupt(*_: object) -> NoReturn:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing half-written is to be left by either
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
-        sys.exit(main.main(standalone_mode=False) or 0)
+        status = main.main(standalone_mode=False) or 0
     except Error as error:
         fail(str(error), error.exit_status)
     except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        print("neurocodec: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _say_interrupted()
     except click.ClickException as error:
-        fail(error.format_message().replace("\n", " "), 2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        fail("standard output was closed by its reader", 4)
-    except MemoryError:
-        fail("out of memory", 1)
+        fail(error.format_message(), UsageError.exit_status)
+    except SystemExit:  # click's answer to a closed pipe
+        fail("standard output: closed by its reader", OutputError.exit_status)
+    except OSError as error:  # those of files are dealt with where they happen
+        fail(f"standard output: {error.strerror or error}", OutputError.exit_status)
+    except Exception as error:
+        if interrupted:  # libraries being imported may turn it into an error of their own
+            _say_interrupted()
+        if logging.getLogger("neurocodec").isEnabledFor(logging.INFO):
+            raise
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+            fail("out of memory", Error.exit_status)
+        fail(f"a fault of the program: {text} (-v shows where)", Error.exit_status)
+    _leave(status)

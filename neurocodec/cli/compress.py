@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from . import options, print_json
+from ..files import STDOUT
+from . import options, print_json, printable
 
 
 @click.command()
@@ -41,14 +42,15 @@ from . import options, print_json
 @options.talk
 def command(src: str, dst: str, as_json: bool, quiet: bool, **chosen: Any) -> None:
     """Compress the video or picture IN into OUT, a .nc file ("-" for standard output)."""
-    from ..codec.compress import STDOUT, compress
+    from ..codec.compress import compress
 
     with options.progress_bar(quiet) as progress:
         stats = compress(src, dst, progress=progress, **chosen)
     if as_json:
-        print_json(stats.to_dict())
+        print_json(stats.to_dict(), to_stderr=dst == STDOUT)
     elif not quiet and dst != STDOUT:
         click.echo(
-            f"{dst}: {stats.frames} frames of {stats.width}x{stats.height}, {stats.bytes} bytes, "
-            f"{stats.bits_per_pixel:.4f} bits per pixel, {stats.fps:.1f} frames per second"
+            f"{printable(dst)}: {stats.frames} frames of {stats.width}x{stats.height}, "
+            f"{stats.bytes} bytes, {stats.bits_per_pixel:.4f} bits per pixel, "
+            f"{stats.fps:.1f} frames per second"
         )

@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from ..errors import DamageError
-from . import options, print_json
+from ..files import STDOUT
+from . import options, print_json, printable
 
 
 @click.command()
@@ -24,15 +25,14 @@ def command(src: str, dst: str, as_json: bool, quiet: bool, **chosen: Any) -> No
     """Decode the .nc file IN into OUT: .mp4 .mov .mkv .webm .y4m, .png or .jpg for one picture,
     or "-" for y4m on standard output, to pipe into a player."""
     from ..codec.decompress import decompress
-    from ..media.writer import STDOUT
 
     with options.progress_bar(quiet) as progress:
         stats = decompress(src, dst, progress=progress, **chosen)
-    if as_json and dst != STDOUT:
-        print_json(stats.to_dict())
+    if as_json:
+        print_json(stats.to_dict(), to_stderr=dst == STDOUT)
     elif not quiet and dst != STDOUT:
         click.echo(
-            f"{dst}: {stats.frames} frames of {stats.width}x{stats.height}, "
+            f"{printable(dst)}: {stats.frames} frames of {stats.width}x{stats.height}, "
             f"{stats.fps:.1f} frames per second"
         )
     if stats.damage:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from . import options, print_json
+from ..errors import DamageError
+from . import options, print_json, printable
 
 
 @click.command()
@@ -12,16 +15,22 @@ def command(file: str, as_json: bool) -> None:
     """Say what is in the .nc FILE, without decoding it."""
     from ..bitstream.describe import describe
     from ..bitstream.reader import Reader
-    from ..models import printable
 
     with Reader(file) as reader:
         facts = describe(reader)
+        damage = reader.damage
     if as_json:
         print_json(facts)
-        return
-    for key, value in facts.items():
-        if isinstance(value, list):
-            value = "; ".join(", ".join(f"{k} {v}" for k, v in item.items()) for item in value)
-        elif isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items())
-        click.echo(f"{key.replace('_', ' '):18} {printable(str(value))}")
+    else:
+        for key, value in facts.items():
+            click.echo(f"{key.replace('_', ' '):18} {printable(_line(value))}")
+    if damage:
+        raise DamageError(f"{file}: damaged: {damage[0]}")
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(_line(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from . import options, print_json
+from . import options, print_json, printable
 
 
 @click.group(short_help="List and show model bundles.")
@@ -32,7 +32,10 @@ def list_models(as_json: bool) -> None:
         return
     for row in rows:
         mark = "  (default)" if row["default"] else ""
-        click.echo(f"{row['name']:20} {str(row['hash'])[:16]} {row['bytes']:>9} bytes{mark}")
+        click.echo(
+            f"{printable(str(row['name'])):20} {str(row['hash'])[:16]} "
+            f"{row['bytes']:>9} bytes{mark}"
+        )
 
 
 @command.command()
@@ -55,7 +58,7 @@ def show(model: str | None, as_json: bool) -> None:
         print_json(facts)
         return
     for key, value in facts.items():
-        click.echo(f"{key:10} {models.printable(str(value))}")
+        click.echo(f"{key:10} {printable(str(value))}")
 
 
 @command.command()

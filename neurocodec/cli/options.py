@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,8 +71,13 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[int, int | None], None] | No
         yield None
         return
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    with tqdm(unit="frame", file=sys.stderr, dynamic_ncols=True) as bar:
+    logger = logging.getLogger("neurocodec")
+    with (
+        tqdm(unit=" frames", file=sys.stderr, dynamic_ncols=True) as bar,
+        logging_redirect_tqdm([logger]),  # notices above the bar
+    ):
 
         def update(done: int, expected: int | None) -> None:
             bar.total = max(expected, done) if expected else None

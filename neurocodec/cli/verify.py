@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 
 from ..errors import DamageError
-from . import options, print_json
+from . import options, print_json, printable
 
 
 @click.command()
@@ -23,8 +23,8 @@ def command(file: str, model: str | None, tokens: bool, as_json: bool, quiet: bo
         for number, digest in report.tokens.items():
             click.echo(f"GOP {number}: {digest}")
         if not report.damage:
-            click.echo(f"{file}: {report.gops} GOPs, {report.frames} frames, undamaged")
+            click.echo(f"{printable(file)}: {report.gops} GOPs, {report.frames} frames, undamaged")
     if report.damage:
         for line in report.damage[1:] if not quiet else []:
-            click.echo(line)
+            click.echo(printable(line))
         raise DamageError(f"{file}: damaged: {report.damage[0]}")

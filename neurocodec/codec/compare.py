@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 
@@ -46,10 +47,10 @@ def compare(
     with MediaReader(src, audio="none") as reader, Video(nc, model) as video:
         sources = ahead((item for item in reader if isinstance(item, Frame)), 16)
         try:
-            for decoded, source in zip(video, sources, strict=True):
+            for decoded, source in itertools.zip_longest(video, sources):
+                if decoded is None or source is None or decoded.y.shape != source.y.shape:
+                    raise InputError(f"{nc}: differs from {src} in length or size")
                 rows.append(frame_psnr(source, decoded))
-        except ValueError:
-            raise InputError(f"{nc}: differs from {src} in length or size") from None
         finally:
             sources.close()
     y, u, v = np.mean(rows, 0)

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,8 +19,8 @@ from ..bitstream.writer import Writer
 from ..device import autocast, choose_device
 from ..entropy.adaptive import ContextModel
 from ..entropy.binary import BitEncoder
-from ..errors import InputError, OutputError, UsageError
-from ..files import binary_stdout, check_output, replacing
+from ..errors import InputError, UsageError
+from ..files import STDOUT, check_output, writing
 from ..media.audio import parse_audio
 from ..media.cut import check_cut
 from ..media.frame import Frame, MediaInfo
@@ -38,7 +37,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_QUALITY = 50
 DEFAULT_GOP = 65  # frames
 MAX_WAITING = 1 << 20  # bytes of sound kept back for the end of a GOP
-STDOUT = "-"
 Progress = Callable[[int, "int | None"], None]  # frames done, frames expected
 
 
@@ -187,8 +185,7 @@ def compress(
     bundle, where = models.find(model), choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    with ExitStack() as stack:
-        reader = stack.enter_context(MediaReader(src, audio, start, duration))
+    with MediaReader(src, audio, start, duration) as reader:
         info = reader.info
         header = _header(info, bundle, gop, quality, reader.is_picture)
         logger.info(
@@ -196,21 +193,11 @@ def compress(
             src, info.width, info.height, float(info.frame_rate), len(info.tracks), bundle.name,
             where,
         )  # fmt: skip
-        if os.fspath(dst) == STDOUT:
-            file = binary_stdout()
-        else:
-            part = stack.enter_context(replacing(dst, overwrite))
-            file = stack.enter_context(part.open("wb"))
-        writer = Writer(file)
-        try:
+        with writing(dst, overwrite) as file:
+            writer = Writer(file)
             writer.header(header)
             frames, gops, ticks = _write_gops(writer, reader, bundle, where, header, progress)
             writer.finish()
-            file.flush()
-        except BrokenPipeError:
-            raise OutputError(f"{dst}: closed by its reader") from None
-        except OSError as error:
-            raise OutputError(f"{dst}: {error.strerror}") from None
     elapsed = time.monotonic() - began
     return Stats(
         info.width, info.height, frames, gops, float(ticks * info.time_base),

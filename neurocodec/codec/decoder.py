@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,12 +13,15 @@ from .. import models
 from ..bitstream.payloads import STEP_ONE, AudioPacket, VideoGop
 from ..bitstream.reader import GopEntry, Reader
 from ..device import autocast, choose_device
+from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
 from ..tokenizer.causal import Cache
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.patch import yuv_from_planes
 from .tokens import LatentTokens, decode_tokens
+
+_SKEW = 2  # seconds by which sound may be stored before or after its pictures
 
 
 class GopSynthesizer:
@@ -79,11 +82,39 @@ class Decoder:
         finally:
             items.close()
 
+    def part(self, start: float, duration: float | None) -> Iterator[Frame | AudioPacket]:
+        """What lies between two times of the clip, in seconds.
+
+        Where the part does not begin with the clip, its first frame is moved to time 0.
+        """
+        header = self.reader.header
+        begin, end = limits_of(self.reader, start, duration)
+        shift = None if start else Fraction(0)
+        waiting: list[AudioPacket] = []  # until the first frame is known
+        for item in self.frames(with_sound_around(self.reader, begin, end)):
+            base = header.time_base
+            if isinstance(item, AudioPacket):
+                base = header.tracks[item.track].time_base
+            at = item.pts * base
+            if (start and at < begin) or (end is not None and at >= end):
+                continue
+            if shift is None:
+                if isinstance(item, AudioPacket):
+                    waiting.append(item)
+                    continue
+                shift = at
+                for early in waiting:
+                    unit = header.tracks[early.track].time_base
+                    if early.pts * unit >= shift:
+                        yield replace(early, pts=early.pts - round(shift / unit))
+            yield replace(item, pts=item.pts - round(shift / base))
+
     def _tokens(
         self, gops: list[GopEntry]
     ) -> Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | LatentTokens]:
         for entry in gops:
-            yield from self.reader.read_audio(entry)
+            for section in entry.audio:  # not all at once: a still picture may have hours of it
+                yield from self.reader.read_audio(GopEntry(entry.number, audio=[section]))
             found = self.reader.read_gop(entry)
             if found is None:
                 if entry.video is not None and entry.video.frames:
@@ -142,17 +173,59 @@ def origin_of(reader: Reader) -> int:
     return next((g.video.first_pts for g in reader.gops if g.video), 0)
 
 
-def gops_between(reader: Reader, start: float, duration: float | None) -> list[GopEntry]:
-    """The GOPs that hold any part of a time range of the clip, in seconds."""
-    origin, base = origin_of(reader), reader.header.time_base
-    begin = origin + Fraction(start) / base
-    end = None if duration is None else begin + Fraction(duration) / base
+def duration_of(reader: Reader) -> Fraction:
+    """Seconds from the first frame to the end of the last."""
+    header = reader.header
+    last = next((gop for gop in reversed(reader.gops) if gop.video), None)
+    if last is None:
+        return Fraction(0)
+    known = len(reader.damage)
+    found = reader.read_gop(last)
+    del reader.damage[known:]  # it is reported when it is decoded
+    if found is None:
+        return reader.frames / header.frame_rate
+    return (found[1][-1] - origin_of(reader)) * header.time_base + 1 / header.frame_rate
+
+
+def limits_of(
+    reader: Reader, start: float, duration: float | None
+) -> tuple[Fraction, Fraction | None]:
+    """Where a part of the clip begins and ends, in seconds of the file's clock."""
+    begin = origin_of(reader) * reader.header.time_base + exact_seconds(start)
+    return begin, None if duration is None else begin + exact_seconds(duration)
+
+
+def gops_between(reader: Reader, begin: Fraction, end: Fraction | None) -> list[GopEntry]:
+    """The GOPs that hold any frame between two times, in seconds of the file's clock."""
     chosen: list[GopEntry] = []
     for gop in reader.gops:
-        first = gop.video.first_pts if gop.video else None
+        first = gop.video.first_pts * reader.header.time_base if gop.video else None
         if first is not None and end is not None and first >= end:
             break
         if first is not None and first <= begin:
             chosen.clear()
         chosen.append(gop)
     return chosen
+
+
+def with_sound_around(reader: Reader, begin: Fraction, end: Fraction | None) -> list[GopEntry]:
+    """As ``gops_between``, and of those nearby the sound: it need not lie beside its pictures."""
+    inside = gops_between(reader, begin, end)
+    if not inside:
+        return []
+    gops, base = reader.gops, reader.header.time_base
+
+    def at(gop: GopEntry) -> Fraction | None:
+        return gop.video.first_pts * base if gop.video else None
+
+    low, high = gops.index(inside[0]), gops.index(inside[-1]) + 1
+    before, after = low, high
+    while before > 0 and (at(gops[before]) or begin) > begin - _SKEW:
+        before -= 1
+    while after < len(gops) and end is not None and (at(gops[after]) or end) < end + _SKEW:
+        after += 1
+    return [
+        *(GopEntry(gop.number, audio=gop.audio) for gop in gops[before:low]),
+        *inside,
+        *(GopEntry(gop.number, audio=gop.audio) for gop in gops[high:after]),
+    ]

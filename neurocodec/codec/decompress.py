@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,16 @@ import torch
 
 from ..bitstream.payloads import AudioPacket
 from ..bitstream.reader import Reader
-from ..errors import FormatError, OutputError, UsageError
-from ..files import check_output, replacing
-from ..media.frame import Frame, MediaInfo
-from ..media.writer import STDOUT, MediaWriter, check_target, is_picture, write_picture
+from ..errors import FormatError, InputError, OutputError
+from ..files import STDOUT, binary_stdout, check_output, replacing
+from ..media.cut import check_cut
+from ..media.frame import Frame
+from ..media.writer import FrameSink, check_target, is_picture, open_writer
+from ..media.y4m import Y4MWriter
 from ..threads import ahead
-from .decoder import Decoder, gops_between, media_info, origin_of
+from .decoder import Decoder, media_info
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -68,45 +71,46 @@ def decompress(
     """
     target = os.fspath(dst)
     check_target(target, lossless)
-    if start < 0 or (duration is not None and duration <= 0):
-        raise UsageError("start must be 0 or more, duration more than 0")
+    check_cut(start, duration)
     if target != STDOUT:
         check_output(target, overwrite)
     began = time.monotonic()
+    if threads is not None:
+        torch.set_num_threads(threads)
     with ExitStack() as stack:
         reader = stack.enter_context(Reader(src))
         if strict and reader.damage:
             raise FormatError(f"{src}: {reader.damage[0]}")
-        if threads is not None:
-            torch.set_num_threads(threads)
         decoder = Decoder(reader, model, device)
         info = media_info(reader)
-        suffix = ".y4m" if target == STDOUT else Path(target).suffix.lower()
         if not audio:
             info = replace(info, tracks=())
-        file = (
-            sys.stdout.buffer
-            if target == STDOUT
-            else stack.enter_context(replacing(target, overwrite))
-        )
-        items = ahead(_within(decoder, start, duration), 8)
+        logger.info(
+            "%s: %dx%d, %d frames, %d audio tracks; model %s",
+            src, info.width, info.height, reader.frames, len(info.tracks), decoder.bundle.name,
+        )  # fmt: skip
+        items = ahead(decoder.part(start, duration), 8)
+        stack.callback(items.close)
+        expected = 1 if is_picture(target) else _frames_of_part(reader, start, duration)
         try:
-            if is_picture(target):
-                count = _write_picture(items, file, suffix, info)
+            if target == STDOUT:
+                writer: FrameSink = Y4MWriter(binary_stdout(), info)
             else:
-                count = _write_video(
-                    items, MediaWriter(file, suffix, info, lossless), reader, progress
-                )
+                path = stack.enter_context(replacing(target, overwrite))
+                writer = open_writer(path, Path(target).suffix.lower(), info, lossless)
+            count = _write(items, writer, progress, expected)
         except BrokenPipeError:
-            raise OutputError("standard output was closed by its reader") from None
+            raise OutputError(f"{target}: closed by its reader") from None
         except OSError as error:
-            raise OutputError(f"{target}: {error.strerror}") from None
-        finally:
-            items.close()
+            raise OutputError(f"{target}: {error.strerror or error}") from None
+        if count == 0 and start and not reader.damage:
+            raise InputError(f"{src}: has no frame at {start:g} s or later")
         if count == 0:
             raise FormatError(f"{src}: no frame in it could be decoded")
         if strict and reader.damage:
             raise FormatError(f"{src}: {reader.damage[0]}")
+        if is_picture(target) and reader.frames > 1 and not start:
+            logger.warning("%s: the first of %d frames was written", target, reader.frames)
     elapsed = time.monotonic() - began
     return DecodeStats(
         info.width, info.height, count, decoder.frozen_frames, tuple(reader.damage),
@@ -114,33 +118,13 @@ def decompress(
     )  # fmt: skip
 
 
-def _within(
-    decoder: Decoder, start: float, duration: float | None
-) -> Iterator[Frame | AudioPacket]:
-    """The part of a clip between two times; a part that does not begin at 0 is moved there."""
-    header = decoder.reader.header
-    gops = gops_between(decoder.reader, start, duration)
-    if not start and duration is None:
-        yield from decoder.frames(gops)
-        return
-    begin = origin_of(decoder.reader) * header.time_base + Fraction(start)
-    end = None if duration is None else begin + Fraction(duration)
-    shift = begin if start else Fraction(0)
-    for item in decoder.frames(gops):
-        base = header.time_base
-        if isinstance(item, AudioPacket):
-            base = header.tracks[item.track].time_base
-        at = item.pts * base
-        if at >= begin and (end is None or at < end):
-            yield replace(item, pts=item.pts - round(shift / base))
-
-
-def _write_video(
+def _write(
     items: Iterator[Frame | AudioPacket],
-    writer: MediaWriter,
-    reader: Reader,
+    writer: FrameSink,
     progress: Progress | None,
+    expected: int,
 ) -> int:
+    """Returns how many frames were written."""
     count = 0
     try:
         for item in items:
@@ -150,19 +134,19 @@ def _write_video(
             writer.write(item)
             count += 1
             if progress:
-                progress(count, reader.frames)
-        writer.close()
-    except BaseException:
-        writer.abort()
-        raise
+                progress(count, expected)
+            if writer.full:
+                break
+        if count:
+            writer.close()
+    finally:
+        writer.release()
     return count
 
 
-def _write_picture(
-    items: Iterator[Frame | AudioPacket], path: Path, suffix: str, info: MediaInfo
-) -> int:
-    for item in items:
-        if isinstance(item, Frame):
-            write_picture(path, suffix, item, info)
-            return 1
-    return 0
+def _frames_of_part(reader: Reader, start: float, duration: float | None) -> int:
+    """About how many there are, by the nominal frame rate."""
+    frames = reader.frames - start * reader.header.frame_rate
+    if duration is not None:
+        frames = min(frames, duration * reader.header.frame_rate)
+    return max(1, round(frames))

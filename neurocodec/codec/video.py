@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from fractions import Fraction
 
 from ..bitstream.reader import Reader
+from ..media.cut import check_cut
 from ..media.frame import Frame
-from .decoder import Decoder, gops_between, origin_of
+from .decoder import Decoder, duration_of, gops_between, limits_of
 
 
 class Video:
@@ -26,8 +26,12 @@ class Video:
         self.width, self.height = header.width, header.height
         self.frame_rate, self.time_base = header.frame_rate, header.time_base
         self.frame_count = self._reader.frames
-        self.duration = float(self.frame_count / header.frame_rate)
-        self._decoder = Decoder(self._reader, model, device)
+        self.duration = float(duration_of(self._reader))
+        try:
+            self._decoder = Decoder(self._reader, model, device)
+        except BaseException:
+            self._reader.close()
+            raise
         self._from = 0.0
 
     @property
@@ -35,14 +39,17 @@ class Video:
         return self._reader.damage
 
     def seek(self, seconds: float) -> None:
-        """The next iteration begins with the first frame at or after this time of the clip."""
+        """The next iteration begins with the first frame at or after this time of the clip.
+
+        Raises UsageError for less than 0.
+        """
+        check_cut(seconds, None)
         self._from = seconds
 
     def __iter__(self) -> Iterator[Frame]:
-        origin = origin_of(self._reader)
-        begin = origin + Fraction(self._from) / self.time_base
-        for item in self._decoder.frames(gops_between(self._reader, self._from, None)):
-            if isinstance(item, Frame) and item.pts >= begin:
+        begin, _ = limits_of(self._reader, self._from, None)
+        for item in self._decoder.frames(gops_between(self._reader, begin, None)):
+            if isinstance(item, Frame) and item.pts * self.time_base >= begin:
                 yield item
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Sound: the source's packets copied, or encoded as Opus.
+"""Sound in: the source's packets copied, or encoded as Opus.
 
 A track's parameters are kept as a small Matroska file that holds one packet of it: every codec's
 set-up data in a form that ffmpeg reads, without a list of codecs of our own.
@@ -12,19 +12,24 @@ import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 import numpy as np
-from av.container import OutputContainer
+from av.bitstream import BitStreamFilterContext
 
-from ..bitstream.limits import MAX_TRACKS
+from ..bitstream.limits import MAX_DURATION, MAX_HEADER_BYTES, MAX_TRACKS
 from ..bitstream.payloads import AudioPacket, AudioTrack
-from ..errors import InputError, UsageError
+from ..errors import UsageError
+from .source import open_source
 
 logger = logging.getLogger(__name__)
 
 OPUS_RATE = 48000
 DEFAULT_OPUS_KBPS = 96
+_MAX_DESCRIPTION = MAX_HEADER_BYTES // (MAX_TRACKS + 1)  # bytes, so that as many as may be fit
+_MAX_SAMPLE = 1 << 16  # bytes of the packet in it; those of PCM may be longer, and are all alike
+_BITEXACT = {"fflags": "+bitexact"}
 
 
 def parse_audio(choice: str) -> tuple[str, int]:
@@ -43,19 +48,55 @@ class AudioSource:
 
     def __init__(self, stream: av.AudioStream, number: int, description: AudioTrack) -> None:
         self.index, self.number, self.description = stream.index, number, description
+        self._filter = _without_adts(stream)
         self._next = 0  # pts to give to a packet without one
+        self._begun = False
+        self._hidden: AudioPacket | None = None  # the last one that is not to be heard
 
-    def convert(self, packet: av.Packet) -> Iterator[AudioPacket]:
-        data = bytes(packet)
-        if not data:
+    def convert(self, packet: av.Packet[Any]) -> Iterator[AudioPacket]:
+        if not packet.size:
             return
         pts = packet.pts if packet.pts is not None else packet.dts
         pts = self._next if pts is None else pts
-        self._next = pts + (packet.duration or 0)
-        yield AudioPacket(self.number, pts, packet.duration or 0, data)
+        duration = min(max(0, packet.duration or 0), MAX_DURATION)
+        self._next = pts + duration
+        hidden = packet.is_discard
+        for filtered in self._filter.filter(packet) if self._filter else [packet]:
+            item = AudioPacket(self.number, pts, duration, bytes(filtered))
+            # What an edit list cuts away stays away, but for the packet before the first that is
+            # heard: decoders need it to get going.
+            if hidden:
+                self._hidden = item
+                continue
+            if self._hidden is not None and not self._begun:
+                yield self._hidden
+            self._begun = True
+            yield item
 
     def flush(self) -> Iterator[AudioPacket]:
         yield from ()
+
+
+class Resampler:
+    """Decoded sound to one format, layout and rate, also where a stream changes its own midway."""
+
+    def __init__(self, sample_format: str, layout: str, rate: int) -> None:
+        self._wanted = sample_format, layout, rate
+        self._resampler: av.AudioResampler | None = None
+
+    def convert(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(*self._wanted)
+        try:
+            yield from self._resampler.resample(frame)
+        except ValueError:  # it differs from those before
+            yield from self.flush()
+            yield from self.convert(frame)
+
+    def flush(self) -> Iterator[av.AudioFrame]:
+        if self._resampler is not None:
+            yield from self._resampler.resample(None)
+        self._resampler = None
 
 
 class OpusSource(AudioSource):
@@ -63,32 +104,31 @@ class OpusSource(AudioSource):
 
     def __init__(self, stream: av.AudioStream, number: int, kbps: int) -> None:
         layout = "mono" if stream.channels == 1 else "stereo"
-        self._resampler = av.AudioResampler("flt", layout, OPUS_RATE)
         self._encoder = _opus_encoder(layout, kbps)
-        description = _describe_opus(layout, kbps, _language(stream))
-        super().__init__(stream, number, description)
+        self._resampler = Resampler("flt", layout, OPUS_RATE)
+        super().__init__(stream, number, _describe_opus(layout, kbps, _language(stream)))
 
-    def convert(self, packet: av.Packet) -> Iterator[AudioPacket]:
+    def convert(self, packet: av.Packet[Any]) -> Iterator[AudioPacket]:
         try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            return
+            frames = cast(list[av.AudioFrame], packet.decode())
+        except av.FFmpegError:
+            return  # a damaged packet
         for frame in frames:
-            for resampled in self._resampler.resample(frame):
-                yield from self._packets(self._encoder.encode(resampled))
+            yield from self._encode(self._resampler.convert(frame))
 
     def flush(self) -> Iterator[AudioPacket]:
-        for resampled in self._resampler.resample(None):
-            yield from self._packets(self._encoder.encode(resampled))
+        yield from self._encode(self._resampler.flush())
         yield from self._packets(self._encoder.encode(None))
 
-    def _packets(self, packets: list[av.Packet]) -> Iterator[AudioPacket]:
+    def _encode(self, frames: Iterator[av.AudioFrame]) -> Iterator[AudioPacket]:
+        for frame in frames:
+            yield from self._packets(self._encoder.encode(frame))
+
+    def _packets(self, packets: list[av.Packet[Any]]) -> Iterator[AudioPacket]:
         for p in packets:
-            base = p.time_base or Fraction(1, OPUS_RATE)
-            scale = base / self.description.time_base
-            yield AudioPacket(
-                self.number, round(p.pts * scale), round((p.duration or 0) * scale), bytes(p)
-            )
+            scale = (p.time_base or Fraction(1, OPUS_RATE)) / self.description.time_base
+            pts, duration = round((p.pts or 0) * scale), round((p.duration or 0) * scale)
+            yield AudioPacket(self.number, pts, duration, bytes(p))
 
 
 def open_tracks(path: str | os.PathLike[str], choice: str) -> list[AudioSource]:
@@ -99,17 +139,19 @@ def open_tracks(path: str | os.PathLike[str], choice: str) -> list[AudioSource]:
     """
     mode, kbps = parse_audio(choice)
     tracks: list[AudioSource] = []
-    with av.open(str(path)) as container:
-        firsts: dict[int, av.Packet] = {}
+    with open_source(path) as container:
+        firsts: dict[int, av.Packet[Any]] = {}
         for packet in container.demux(audio=tuple(range(len(container.streams.audio)))):
-            if packet.size and packet.stream.index not in firsts:
-                firsts[packet.stream.index] = packet
+            if packet.size and packet.stream_index not in firsts:
+                firsts[packet.stream_index] = packet
                 if len(firsts) == len(container.streams.audio):
                     break
         for stream in container.streams.audio[:MAX_TRACKS]:
             first = firsts.get(stream.index)
-            if first is None or not stream.rate:
-                logger.warning("%s: an audio track without sound was left out", path)
+            # libav gives streams of a codec that it does not know no context
+            if first is None or stream.codec_context is None or not stream.rate:
+                why = "without sound" if first is None else "that cannot be decoded"
+                logger.warning("%s: an audio track %s was left out", path, why)
                 continue
             number = len(tracks)
             if mode == "copy":
@@ -128,15 +170,25 @@ def _language(stream: av.AudioStream) -> str:
     return "" if language == "und" else language
 
 
-def _describe(stream: av.AudioStream, first: av.Packet) -> AudioTrack:
+def _without_adts(stream: av.AudioStream) -> BitStreamFilterContext | None:
+    """For AAC whose packets carry their set-up, as in MPEG-TS; other containers keep it once."""
+    if stream.codec_context.name != "aac" or stream.codec_context.extradata:
+        return None
+    return BitStreamFilterContext("aac_adtstoasc", stream)
+
+
+def _describe(stream: av.AudioStream, first: av.Packet[Any]) -> AudioTrack:
+    """Raises FFmpegError or ValueError for what Matroska cannot hold."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as container:
+    with av.open(buffer, "w", format="matroska", options=_BITEXACT) as container:
         target = container.add_stream_from_template(stream)
-        packet = av.Packet(bytes(first))
+        packet = av.Packet(bytes(first)[:_MAX_SAMPLE])
         packet.pts = packet.dts = 0
         packet.time_base, packet.stream = first.time_base, target
         container.mux(packet)
     data = buffer.getvalue()
+    if len(data) > _MAX_DESCRIPTION:
+        raise ValueError("the set-up data are too long")
     with av.open(io.BytesIO(data), format="matroska") as check:
         if check.streams.audio[0].codec_context.name != stream.codec_context.name:
             raise ValueError("the codec was not recognised")
@@ -158,7 +210,7 @@ def _describe_opus(layout: str, kbps: int, language: str) -> AudioTrack:
     """Parameters of an Opus track, from a moment of silence."""
     buffer = io.BytesIO()
     channels = 1 if layout == "mono" else 2
-    with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as container:
+    with av.open(buffer, "w", format="matroska", options=_BITEXACT) as container:
         stream = container.add_stream("libopus", rate=OPUS_RATE)
         stream.codec_context.layout, stream.codec_context.format = layout, "flt"
         stream.codec_context.bit_rate = kbps * 1000
@@ -169,53 +221,3 @@ def _describe_opus(layout: str, kbps: int, language: str) -> AudioTrack:
         container.mux(stream.encode(None))
     base = Fraction(1, OPUS_RATE)
     return AudioTrack("opus", base, OPUS_RATE, channels, language, buffer.getvalue())
-
-
-class AudioSink:
-    """Writes a track's packets to an output container; transcodes where that does not take them."""
-
-    def __init__(self, container: OutputContainer, track: AudioTrack, fallback: str) -> None:
-        """fallback: encoder for a container that does not take the codec. Raises InputError."""
-        try:
-            self._source = av.open(io.BytesIO(track.description), format="matroska")
-            self._template = self._source.streams.audio[0]
-        except (av.FFmpegError, IndexError):
-            raise InputError("the parameters of an audio track cannot be read") from None
-        self._container, self._track = container, track
-        self._encoder: av.AudioStream | None = None
-        try:
-            self._stream = container.add_stream_from_template(self._template)
-        except (av.FFmpegError, ValueError):
-            logger.warning("%s audio does not fit this container; encoded anew", track.codec)
-            self._encoder = container.add_stream(fallback, rate=_rate_for(fallback, track))
-            self._encoder.codec_context.layout = "mono" if track.channels == 1 else "stereo"
-            self._stream = self._encoder
-            self._decoder = self._template.codec_context
-        if track.language:
-            self._stream.metadata["language"] = track.language
-
-    def write(self, item: AudioPacket) -> None:
-        packet = av.Packet(item.data)
-        packet.pts = packet.dts = item.pts
-        packet.duration, packet.time_base = item.duration, self._track.time_base
-        if self._encoder is None:
-            packet.stream = self._stream
-            self._container.mux(packet)
-            return
-        try:
-            frames = self._decoder.decode(packet)
-        except av.error.InvalidDataError:
-            return
-        for frame in frames:
-            if frame.pts is None:
-                frame.pts, frame.time_base = item.pts, self._track.time_base
-            self._container.mux(self._encoder.encode(frame))
-
-    def close(self) -> None:
-        if self._encoder is not None:
-            self._container.mux(self._encoder.encode(None))
-        self._source.close()
-
-
-def _rate_for(encoder: str, track: AudioTrack) -> int:
-    return OPUS_RATE if encoder == "libopus" else track.sample_rate

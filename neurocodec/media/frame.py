@@ -48,7 +48,7 @@ def to_video_frame(frame: Frame, info: MediaInfo) -> av.VideoFrame:
         h, w = source.shape
         rows = np.zeros((target.buffer_size // target.line_size, target.line_size), np.uint8)
         rows[:h, :w] = source
-        target.update(rows)
+        target.update(rows.tobytes())
     out.pts, out.time_base = frame.pts, info.time_base
     out.color_range = 2 if info.colour.full_range else 1
     out.colorspace = info.colour.matrix
@@ -56,14 +56,10 @@ def to_video_frame(frame: Frame, info: MediaInfo) -> av.VideoFrame:
     return out
 
 
-def from_video_frame(frame: av.VideoFrame, pts: int, rotation: int) -> Frame:
-    """A PyAV frame in yuv420p or yuvj420p -> Frame, turned upright.
-
-    rotation: counter-clockwise degrees by which the picture is to be turned, a multiple of 90.
-    """
+def planes_of(frame: av.VideoFrame) -> list[Plane]:
+    """The planes of a PyAV frame in an 8-bit planar format, as views into it."""
     planes = []
     for plane in frame.planes:
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        array = rows[: plane.height, : plane.width]
-        planes.append(np.rot90(array, rotation // 90 % 4).copy())
-    return Frame(*planes, pts)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        planes.append(rows[: plane.height, : plane.width])
+    return planes

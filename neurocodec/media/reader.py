@@ -8,28 +8,32 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
-import av.error
 from av.container import InputContainer
+from av.stream import Disposition
 
-from ..bitstream.payloads import AudioPacket, Colour
+from ..bitstream.payloads import AudioPacket
 from ..errors import InputError
 from .audio import AudioSource, open_tracks
-from .frame import Frame, MediaInfo, from_video_frame
+from .convert import Converter
+from .cut import exact_seconds
+from .frame import Frame, MediaInfo
+from .source import open_source, reason
 
 logger = logging.getLogger(__name__)
 
-_PICTURE_FORMATS = {"image2", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe"}
-_DIRECT = {"yuv420p", "yuvj420p"}
-_BT601, _FULL = 5, 2  # libav's colour space BT470BG, and JPEG range
+_ANY_START = 0x200  # libav's AVFMT_TS_DISCONT
+_BACK = Fraction(1, 10)  # seconds by which a clock may go back without having started anew
+_SKEW = 10  # seconds by which a file's sound may lie behind its pictures
 
 
 class MediaReader:
     """Opens a file and, when iterated, yields :class:`Frame` and ``AudioPacket`` in file order.
 
-    ``info`` describes the pictures, ``start`` and ``duration`` are seconds from the first frame.
-    Conversions of the pictures are logged, each once. Raises InputError.
+    To be iterated once. ``info`` describes the pictures, ``start`` and ``duration`` are seconds
+    from the first frame. Conversions of the pictures are logged, each once. Raises InputError.
     """
 
     def __init__(
@@ -40,64 +44,98 @@ class MediaReader:
         duration: float | None = None,
     ) -> None:
         self.path = Path(path)
-        self._start, self._duration = start, duration
+        self._start = exact_seconds(start)
+        self._duration = None if duration is None else exact_seconds(duration)
         self._noticed: set[str] = set()
-        self._container = _open(self.path)
+        self._container = open_source(self.path)
         try:
             self._begin(audio)
         except av.FFmpegError as error:
             self.close()
-            raise InputError(f"{path}: not a video that can be read ({_reason(error)})") from None
+            raise InputError(f"{path}: not a video that can be read ({reason(error)})") from None
         except BaseException:
             self.close()
             raise
 
     def _begin(self, audio: str) -> None:
-        videos = [s for s in self._container.streams.video if not _is_cover(s)]
-        if not videos:
-            raise InputError(f"{self.path}: no video stream in it")
-        self._stream = max(videos, key=lambda s: s.codec_context.width * s.codec_context.height)
+        self._stream = self._choose_stream()
         self._stream.thread_type = "AUTO"
-        self.is_picture = self._container.format.name in _PICTURE_FORMATS
-        self._time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
+        name = self._container.format.name
+        self.is_picture = name == "image2" or name.endswith("_pipe")
+        self._time_base = self._stream.time_base or Fraction(1, 90000)
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        rate = min(max(rate.limit_denominator(1 << 20), Fraction(1, 1 << 20)), Fraction(1 << 20))
         self._nominal = max(1, round(1 / (rate * self._time_base)))
-        self._last_pts: int | None = None
-        self._first_pts: int | None = None  # of the file, before any cut
-        self._origin = 0  # subtracted from every pts
-
         self._tracks: list[AudioSource] = []
         if audio != "none" and self._container.streams.audio:
             self._tracks = open_tracks(self.path, audio)
-        if self._start > 0:
-            self._seek()
+
+        self._first_pts: int | None = None  # of the file, before any cut
+        self._last_pts: int | None = None
+        self._first_dts: int | None = None  # of the first packet
+        self._delay: int | None = None  # of the decoder, where its timestamps are all we have
+        self._any_start = bool(self._container.format.flags & _ANY_START)
+        self._jump = Fraction(0)  # seconds by which the file's clock was set back so far
+        self._expected_dts: dict[int, Fraction] = {}  # stream -> seconds
+        self._damaged = False  # since the last good frame
+        self._origin = self._clock_start()  # seconds; what becomes 0
+        self._convert = Converter(self.path, self._notice)
         self._events = self._demux()
         self._ahead: list[Frame | AudioPacket] = []
-        self._first_frame: av.VideoFrame | None = None
+        # The first frame tells what all are like. It is read apart where it can be: decoders are
+        # frames behind, and a video of few frames may have hours of sound before the first is out.
+        with open_source(self.path) as trial:
+            frame = self._first_frame(trial)
+            if frame is None:
+                raise InputError(f"{self.path}: no frames could be read")
+            if not self._start:
+                self.info = self._describe(self._convert(frame, 0), rate)
+                return
+            self._seek(trial, frame)
         for event in self._events:
             self._ahead.append(event)
             if isinstance(event, Frame):
-                break
-        if self._first_frame is None or not isinstance(self._ahead[-1], Frame):
-            where = " there" if self._start else ""
-            raise InputError(f"{self.path}: no frames could be read{where}")
-        self.info = self._describe(self._first_frame, self._ahead[-1], rate)
+                self.info = self._describe(event, rate)
+                return
+        raise InputError(f"{self.path}: no frames at {float(self._start):g} s or later")
 
-    def _describe(self, frame: av.VideoFrame, upright: Frame, rate: Fraction) -> MediaInfo:
+    def _choose_stream(self) -> av.VideoStream:
+        """The largest video stream; a cover is none."""
+        videos = [
+            stream
+            for stream in self._container.streams.video
+            if not stream.disposition & Disposition.attached_pic
+        ]
+        if not videos:
+            raise InputError(f"{self.path}: no video stream in it")
+        # libav gives streams of a codec that it does not know no context
+        known = [stream for stream in videos if stream.codec_context is not None]
+        if not known:
+            raise InputError(f"{self.path}: no decoder for its video stream")
+        return max(known, key=lambda s: s.codec_context.width * s.codec_context.height)
+
+    def _clock_start(self) -> Fraction:
+        """Where the clock of a format that counts from anywhere, as broadcasts do, begins."""
+        if not self._any_start:
+            return Fraction(0)
+        indices = {self._stream.index, *(track.index for track in self._tracks)}
+        streams = [self._container.streams[index] for index in sorted(indices)]
+        starts = [
+            stream.start_time * stream.time_base
+            for stream in streams
+            if stream.start_time is not None and stream.time_base
+        ]
+        return min(starts, default=Fraction(0))
+
+    def _describe(self, upright: Frame, rate: Fraction) -> MediaInfo:
         height, width = upright.y.shape
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        if aspect <= 0:
-            aspect = Fraction(1)
-        if frame.rotation % 180:
+        aspect = aspect.limit_denominator(1 << 16) if 0.01 < aspect < 100 else Fraction(1)
+        if self._convert.turned:
             aspect = 1 / aspect
-        colour = Colour(
-            int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), _is_full(frame)
-        )
-        if _is_rgb(frame):
-            colour = Colour(2, 2, _BT601, True)
         return MediaInfo(
-            width, height, aspect.limit_denominator(1 << 16), rate.limit_denominator(1 << 20),
-            self._time_base, colour, tuple(track.description for track in self._tracks),
+            width, height, aspect, rate, self._time_base, self._convert.colour,
+            tuple(track.description for track in self._tracks),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -119,16 +157,16 @@ class MediaReader:
         """How many frames the file claims to have; it may lie."""
         if self.is_picture:
             return 1
-        count = self._stream.frames
-        if not count and self._container.duration:
-            seconds = self._container.duration / 1_000_000
-            count = round(seconds / (self._nominal * self._time_base))
-        if self._duration is not None or self._start:
-            seconds = count * self._nominal * self._time_base - Fraction(self._start)
-            if self._duration is not None:
-                seconds = min(seconds, Fraction(self._duration))
-            count = round(seconds / (self._nominal * self._time_base))
-        return count or None
+        frame = self._nominal * self._time_base
+        seconds = self._stream.frames * frame
+        if not seconds and self._container.duration:
+            seconds = Fraction(self._container.duration, 1_000_000)
+        if not seconds:
+            return None
+        seconds -= self._start
+        if self._duration is not None:
+            seconds = min(seconds, self._duration)
+        return max(1, round(seconds / frame))
 
     def __iter__(self) -> Iterator[Frame | AudioPacket]:
         try:
@@ -136,7 +174,7 @@ class MediaReader:
             self._ahead = []
             yield from self._events
         except av.FFmpegError as error:
-            raise InputError(f"{self.path}: reading failed ({_reason(error)})") from None
+            raise InputError(f"{self.path}: reading failed ({reason(error)})") from None
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -145,146 +183,164 @@ class MediaReader:
             self._noticed.add(text)
             logger.warning("%s: %s", self.path, text)
 
-    def _seek(self) -> None:
-        first = next(self._container.decode(self._stream), None)
-        if first is None or first.pts is None:
-            raise InputError(f"{self.path}: no frames could be read")
+    def _first_frame(self, container: InputContainer) -> av.VideoFrame | None:
+        """The next that can be decoded."""
+        for packet in container.demux(container.streams[self._stream.index]):
+            if _is_dropped(packet):
+                continue
+            try:
+                for frame in packet.decode():
+                    return cast(av.VideoFrame, frame)
+            except av.FFmpegError:
+                continue
+        return None
+
+    def _seek(self, trial: InputContainer, first: av.VideoFrame) -> None:
+        """Go to a place from which the frame at ``start`` can be decoded.
+
+        Tried on another container: what comes after a seek depends on the format, and only
+        decoding tells.
+        """
+        if first.pts is None:
+            return  # nothing to seek by: frames are counted from the beginning
         self._first_pts = first.pts
-        target = first.pts + int(Fraction(self._start) / self._time_base)
-        self._container.seek(target, stream=self._stream)
+        for margin in (0, 2, 10):
+            target = first.pts + int((self._start - margin) / self._time_base)
+            if target <= first.pts:
+                return
+            try:
+                trial.seek(target, stream=trial.streams[self._stream.index])
+            except av.FFmpegError:
+                continue
+            found = self._first_frame(trial)
+            wanted = first.pts + self._start / self._time_base
+            if found is not None and found.pts is not None and found.pts <= wanted:
+                self._container.seek(target, stream=self._stream)
+                return
 
     def _demux(self) -> Iterator[Frame | AudioPacket]:
         tracks = {track.index: track for track in self._tracks}
-        wanted = [self._stream, *(self._container.streams[i] for i in tracks)]
-        waiting: list[av.Packet] = []  # until the first frame tells where time begins
-        begin: Fraction | None = None if self._start else Fraction(-(1 << 40))
-        end: Fraction | None = None
-        video_done = False
+        wanted = [self._stream, *(self._container.streams[index] for index in tracks)]
+        waiting: list[AudioPacket] = []  # sound of the cut, before its first frame is known
+        begun = not self._start
+        done = False
         for packet in self._container.demux(wanted):
-            if packet.stream is not self._stream:
-                if packet.dts is None and packet.pts is None:
-                    continue
-                if begin is None:
-                    waiting.append(packet)
-                    continue
-                yield from self._audio(tracks[packet.stream.index].convert(packet), begin, end)
-                if video_done and self._past(packet, end):
-                    break
+            self._straighten(packet)
+            if done and self._is_past(packet):
+                break
+            if packet.stream_index != self._stream.index:
+                sound = tracks[packet.stream_index].convert(packet)
+                if begun:
+                    yield from self._place(sound)
+                else:
+                    waiting += (item for item in sound if self._at(item) >= self._cut()[0])
                 continue
-            if video_done:
+            if done:
                 continue
             for frame in self._decode(packet):
-                pts = self._pts(frame)
+                pts = self._timestamp(frame)
                 if self._first_pts is None:
                     self._first_pts = pts
-                offset = (pts - self._first_pts) * self._time_base
-                if self._start and offset < Fraction(self._start) - self._time_base / 2:
+                begin, end = self._cut()
+                if pts * self._time_base < begin:
                     continue
-                if self._duration is not None and offset >= Fraction(self._start + self._duration):
-                    end = (self._first_pts * self._time_base) + Fraction(
-                        self._start + self._duration
-                    )
-                    video_done = True
+                if end is not None and pts * self._time_base >= end:
+                    done = True
                     break
-                if begin is None:
-                    begin = pts * self._time_base
-                    self._origin = pts
-                    for early in waiting:
-                        yield from self._audio(
-                            tracks[early.stream.index].convert(early), begin, end
-                        )
+                if not begun:
+                    begun = True
+                    self._origin = pts * self._time_base
+                    yield from self._place(waiting)
                     waiting.clear()
-                yield self._convert(frame, pts - self._origin)
-            if video_done and not tracks:
+                yield self._convert(frame, pts - round(self._origin / self._time_base))
+            if done and not tracks:
                 break
-        if begin is not None:
+        if self._last_pts is None:
+            raise InputError(f"{self.path}: no frames could be read")
+        if begun:
             for track in self._tracks:
-                yield from self._audio(track.flush(), begin, end)
+                yield from self._place(track.flush())
 
-    def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
-        try:
-            return packet.decode()  # type: ignore[return-value]
-        except av.error.InvalidDataError:
-            self._notice("damaged frames in it were skipped")
-            return []
+    def _straighten(self, packet: av.Packet[Any]) -> None:
+        """Take the jumps out of a clock that may start anew, as where recordings were joined."""
+        base = packet.time_base
+        if not self._any_start or packet.dts is None or not base:
+            return
+        dts = packet.dts * base + self._jump
+        expected = self._expected_dts.get(packet.stream_index, dts)
+        latest = max(self._expected_dts.values(), default=dts)  # one stream alone may pause
+        if dts < expected - _BACK or dts > latest + _SKEW:
+            self._jump += expected - dts
+            dts = expected
+        self._expected_dts[packet.stream_index] = dts + (packet.duration or 0) * base
+        shift = round(self._jump / base)
+        packet.dts += shift
+        if packet.pts is not None:
+            packet.pts += shift
 
-    def _past(self, packet: av.Packet, end: Fraction | None) -> bool:
-        return end is not None and packet.pts is not None and packet.pts * packet.time_base > end
+    def _cut(self) -> tuple[Fraction, Fraction | None]:
+        """Begin and end, in seconds of the file's clock."""
+        first = (self._first_pts or 0) * self._time_base
+        begin = first + self._start
+        return begin, None if self._duration is None else begin + self._duration
 
-    def _audio(
-        self, packets: Iterable[AudioPacket], begin: Fraction, end: Fraction | None
-    ) -> Iterator[AudioPacket]:
-        """Drop packets outside the cut and move the rest to the new origin."""
+    def _is_past(self, packet: av.Packet[Any]) -> bool:
+        """Whether no sound of the cut can follow this packet."""
+        at = packet.dts if packet.dts is not None else packet.pts
+        end = self._cut()[1]
+        return at is not None and end is not None and at * packet.time_base > end + _SKEW
+
+    def _at(self, item: AudioPacket) -> Fraction:
+        return item.pts * self._tracks[item.track].description.time_base
+
+    def _place(self, packets: Iterable[AudioPacket]) -> Iterator[AudioPacket]:
+        """Drop packets outside the cut and count time from its beginning."""
+        end = self._cut()[1]
         for item in packets:
-            base = self._tracks[item.track].description.time_base
-            at = item.pts * base
-            if at >= begin and (end is None or at < end):
-                yield replace(item, pts=item.pts - round(self._origin * self._time_base / base))
+            at = self._at(item)
+            if (not self._start or at >= self._origin) and (end is None or at < end):
+                base = self._tracks[item.track].description.time_base
+                yield replace(item, pts=item.pts - round(self._origin / base))
 
-    def _pts(self, frame: av.VideoFrame) -> int:
+    def _decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+        if self._first_dts is None:
+            self._first_dts = packet.dts
+        if _is_dropped(packet):
+            return []
+        try:
+            frames = self._stream.decode(packet if packet.size else None)
+        except av.FFmpegError:
+            self._damaged = True
+            return []
+        # not told before a good frame: a file without one is refused, and that says enough
+        if frames and self._damaged:
+            self._notice("damaged frames in it were skipped")
+        return frames
+
+    def _timestamp(self, frame: av.VideoFrame) -> int:
+        """pts of a frame; where the file has none, from the dts or the frame rate."""
         pts = frame.pts
-        if pts is None or (self._last_pts is not None and pts <= self._last_pts):
-            if not self.is_picture:
-                self._notice("timestamps are missing or out of order; filled in")
-            pts = 0 if self._last_pts is None else self._last_pts + self._nominal
+        if self._delay is None:
+            self._delay = 0
+            if pts is None and frame.dts is not None and self._first_dts is not None:
+                self._delay = frame.dts - self._first_dts
+        if pts is None:
+            pts = frame.dts
+        last = self._last_pts
+        follows = 0 if last is None else last + self._nominal
+        if pts is None:
+            pts = follows
+            if last is None and not self.is_picture:
+                self._notice("no timestamps in it; frames are spaced evenly")
+        else:
+            pts -= self._delay
+            if last is not None and pts <= last:
+                self._notice("timestamps are out of order; filled in")
+                pts = follows
         self._last_pts = pts
         return pts
 
-    def _convert(self, frame: av.VideoFrame, pts: int) -> Frame:
-        if self._first_frame is None:
-            self._first_frame = frame
-        first = self._first_frame
-        if (frame.width, frame.height) != (first.width, first.height):
-            self._notice("the resolution changes; all frames are scaled to that of the first")
-        elif frame.format.name not in _DIRECT and not _is_rgb(frame):
-            self._notice(f"{frame.format.name} is converted to 8-bit 4:2:0")
-        if frame.format.name not in _DIRECT or (frame.width, frame.height) != (
-            first.width,
-            first.height,
-        ):
-            rotation = frame.rotation
-            if _is_rgb(frame):
-                frame = frame.reformat(
-                    first.width, first.height, "yuv420p",
-                    dst_colorspace=_BT601, dst_color_range=_FULL, interpolation="BICUBIC",
-                )  # fmt: skip
-            else:
-                color_range = _FULL if _is_full(frame) else 1
-                frame = frame.reformat(
-                    first.width, first.height, "yuv420p", interpolation="BICUBIC",
-                    src_color_range=color_range, dst_color_range=color_range,
-                )  # fmt: skip
-            return from_video_frame(frame, pts, rotation)
-        return from_video_frame(frame, pts, frame.rotation)
 
-
-def _open(path: Path) -> InputContainer:
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory")
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty")
-        return av.open(str(path))
-    except OSError as error:  # FFmpegError is one too
-        if isinstance(error, av.FFmpegError):
-            reason = f"not a video that can be read ({_reason(error)})"
-            raise InputError(f"{path}: {reason}") from None
-        raise InputError(f"{path}: {error.strerror}") from None
-    except av.FFmpegError as error:
-        raise InputError(f"{path}: not a video that can be read ({_reason(error)})") from None
-
-
-def _reason(error: av.FFmpegError) -> str:
-    return (error.strerror or "unknown").lower()
-
-
-def _is_cover(stream: av.VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _is_rgb(frame: av.VideoFrame) -> bool:
-    return frame.format.is_rgb or frame.format.name.startswith(("gray", "pal8", "mono", "ya"))
-
-
-def _is_full(frame: av.VideoFrame) -> bool:
-    return int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj")
+def _is_dropped(packet: av.Packet[Any]) -> bool:
+    """Some formats have an empty packet where a frame was dropped; without a time it is the end."""
+    return not packet.size and packet.dts is not None
