@@ -1,6 +1,7 @@
 """Make the golden files of a format version: a bundle, small .nc files and hashes of their tokens.
 
     python -m scripts.make_golden          (from the root of the repository)
+    python -m scripts.make_golden MODEL    (one file made with a bundle that comes with the package)
 
 Every later version of the program must decode them to the same tokens, so a file that has been
 released is never rewritten: the script stops where there are any.
@@ -23,6 +24,7 @@ import neurocodec
 from neurocodec import models
 from neurocodec.codec.compress import GopTokenizer
 from neurocodec.codec.verify import verify
+from neurocodec.demo import write_source
 from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape, empty_prior, trained_prior
 from neurocodec.entropy.binary import BitEncoder
 from neurocodec.tokenizer.config import SIZES, step_of_quality
@@ -51,8 +53,25 @@ def learned_prior(tokenizer: Tokenizer) -> Prior:
     return trained_prior(tables, CONFIDENCE)
 
 
+def of_model(name: str) -> None:
+    """GOLDEN/models/NAME.nc and NAME.json: nine frames of the demo clip, and their hashes."""
+    target = GOLDEN / "models" / f"{name}.nc"
+    if target.exists():
+        sys.exit(f"{target} is there; golden files are never rewritten")
+    target.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "demo.mp4"
+        write_source(source)
+        neurocodec.compress(source, target, model=name, quality=20, duration=0.36, audio="none")
+    hashes = json.dumps(verify(target, tokens=True).tokens, indent=1)
+    target.with_suffix(".json").write_text(hashes + "\n")
+
+
 def main() -> None:
-    if any(GOLDEN.glob("*")):
+    if len(sys.argv) > 1:
+        of_model(sys.argv[1])
+        return
+    if any(GOLDEN.glob("*.*")):
         sys.exit(f"{GOLDEN} has files in it; golden files are never rewritten")
     torch.set_num_threads(1)
     GOLDEN.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import neurocodec
+from neurocodec import models
 from neurocodec.codec.verify import verify
 from tests import reference_reader
 
@@ -48,6 +49,19 @@ def test_pictures(name: str, size: tuple[int, int], times: list[int]) -> None:
     for frame in frames:
         assert frame.y.shape == (height, width)
         assert frame.u.shape == frame.v.shape == ((height + 1) // 2, (width + 1) // 2)
+
+
+def test_there_is_a_file_of_every_bundled_model() -> None:
+    found = sorted(path.stem for path in (GOLDEN / "models").glob("*.nc"))
+    assert found == sorted(bundle.name for bundle in models.bundled())
+
+
+@pytest.mark.parametrize("path", sorted((GOLDEN / "models").glob("*.nc")), ids=lambda p: p.stem)
+def test_bundled_models_decode_to_their_tokens_for_ever(path: Path) -> None:
+    report = verify(path, tokens=True)
+    assert report.tokens == json.loads(path.with_suffix(".json").read_text())
+    with neurocodec.open(path) as video:
+        assert sum(1 for _ in video) == report.frames == 9
 
 
 def test_sound(tmp_path: Path) -> None:
