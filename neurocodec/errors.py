@@ -57,3 +57,8 @@ class ModelMismatchError(ModelError):
 
 class DamageError(Error):
     exit_status = 9
+
+
+def printable(text: str) -> str:
+    """Text from a file or a file name, fit for one line of a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -13,6 +13,7 @@ import click
 
 from .. import __version__
 from ..errors import Error, OutputError, UsageError
+from ..errors import printable as printable
 
 INTERRUPTED = 130
 _COMMANDS = {
@@ -72,11 +73,6 @@ def set_up_logging(verbose: bool, quiet: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
     logging.getLogger("libav").setLevel(logging.CRITICAL)
-
-
-def printable(text: str) -> str:
-    """Text from a file or a file name, fit for one line of a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def print_json(values: dict[str, Any], to_stderr: bool = False) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..entropy.adaptive import Prior, TokenShape
-from ..errors import ModelError, ModelMismatchError
+from ..errors import ModelError, ModelMismatchError, printable
 from ..tokenizer.config import TokenizerConfig
 
 if TYPE_CHECKING:
@@ -134,11 +134,6 @@ def find_for(model_hash: bytes, model_name: str, model: str | None = None) -> Bu
         f"made with model {printable(model_name)} {model_hash.hex()[:16]}, but here is {here};"
         " give the right bundle with --model"
     )
-
-
-def printable(text: str) -> str:
-    """Text from a file, fit for a terminal: control characters are replaced."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def write_bundle(
