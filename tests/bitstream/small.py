@@ -10,7 +10,7 @@ from pathlib import Path
 from neurocodec.bitstream.payloads import AudioPacket, AudioTrack, Colour, Header, VideoGop
 from neurocodec.bitstream.reader import Reader
 from neurocodec.bitstream.sections import HEAD_BYTES, SYNC, parse_head
-from neurocodec.bitstream.writer import Writer
+from neurocodec.bitstream.writer import Writable, Writer
 
 TRACK = AudioTrack("opus", Fraction(1, 48000), 48000, 2, "eng", b"matroska")
 HEADER = Header(
@@ -41,8 +41,7 @@ PACKETS = [
 ]
 
 
-def write_small() -> bytes:
-    file = io.BytesIO()
+def write_to(file: Writable) -> Writer:
     writer = Writer(file)
     writer.header(HEADER)
     for gop, times, packets in zip(GOPS, TIMES, PACKETS[:3], strict=True):
@@ -50,6 +49,12 @@ def write_small() -> bytes:
         writer.gop(gop, times)
     writer.audio(PACKETS[3])
     writer.finish()
+    return writer
+
+
+def write_small() -> bytes:
+    file = io.BytesIO()
+    write_to(file)
     return file.getvalue()
 
 

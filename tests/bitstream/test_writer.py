@@ -7,7 +7,7 @@ from neurocodec.bitstream.sections import SectionType
 from neurocodec.bitstream.writer import Writer
 from neurocodec.errors import FormatError
 
-from .small import GOPS, HEADER, PACKETS, SMALL, TIMES, TRACK, places
+from .small import GOPS, HEADER, PACKETS, SMALL, TIMES, TRACK, places, write_to
 
 
 class Pipe:
@@ -22,13 +22,7 @@ class Pipe:
 
 def test_writing_needs_write_alone() -> None:
     pipe = Pipe()
-    writer = Writer(pipe)
-    writer.header(HEADER)
-    for gop, times, packets in zip(GOPS, TIMES, PACKETS[:3], strict=True):
-        writer.audio(packets)
-        writer.gop(gop, times)
-    writer.audio(PACKETS[3])
-    writer.finish()
+    writer = write_to(pipe)
     assert pipe.data == SMALL
     assert writer.bytes_written == len(SMALL)
 
