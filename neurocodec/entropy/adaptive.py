@@ -9,6 +9,7 @@ encoder and decoder.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,25 +34,33 @@ _ESCAPE_BITS = 12
 
 @dataclass(frozen=True)
 class TokenShape:
-    """What the model must know of the tokenizer: quantizer "signs" or "levels", S and K."""
+    """What the model must know of the tokenizer: quantizer "signs" or "levels", S, K, and kinds.
+
+    kinds: of latent frames, numbered from 0; each has counts of its own for tokens. hints: how many
+    classes the caller may tell of a cell before its depth is coded; where there are any, depths have
+    counts of their own by kind, too.
+    """
 
     quantizer: str
     stages: int
     bits: int
+    kinds: int = 2
+    hints: int = 0
 
     @property
     def tree_bits(self) -> int:
         return max(1, (self.stages - 1).bit_length())
 
     def table_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """(blocks, contexts, 2) of each table of counts; kind 0 is a GOP's first latent frame."""
+        """(blocks, contexts, 2) of each table of counts."""
         s, k = self.stages, self.bits
+        depth_kinds = self.kinds if self.hints else 1
         return {
-            "coded": (1, _NEAR * _BEFORE, 2),
-            "depth": (1, _NEAR * _BEFORE << self.tree_bits, 2),
-            "nonzero": (2 * s, k * _AROUND * _LOWER * 2, 2),
-            "negative": (2 * s, k, 2),
-            "more": (2 * s, _AROUND * UNARY, 2),
+            "coded": (depth_kinds, max(self.hints, 1) * _NEAR * _BEFORE, 2),
+            "depth": (depth_kinds, _NEAR * _BEFORE << self.tree_bits, 2),
+            "nonzero": (self.kinds * s, k * _AROUND * _LOWER * 2, 2),
+            "negative": (self.kinds * s, k, 2),
+            "more": (self.kinds * s, _AROUND * UNARY, 2),
         }
 
 
@@ -62,110 +71,144 @@ def empty_prior(shape: TokenShape) -> Prior:
     return {name: np.zeros(size, np.uint8) for name, size in shape.table_shapes().items()}
 
 
-class ContextModel:
-    """State of the model within one GOP: counts, and the latent frame before."""
+@dataclass(frozen=True)
+class Before:
+    """What is known of each cell before it is coded: of what was coded earlier and looks like it."""
 
-    def __init__(self, shape: TokenShape, prior: Prior, grid: tuple[int, int]) -> None:
-        """grid: (h, w) cells."""
+    depth: Ints  # (h, w)
+    magnitude: NDArray[np.int16]  # (h, w, S, K), of tokens
+
+
+class _Grid:
+    """Places of the cells of an h x w grid in flat arrays that have a margin of one cell."""
+
+    def __init__(self, h: int, w: int) -> None:
+        self.size = (h + 2) * (w + 2)
+        padded = np.arange(self.size).reshape(h + 2, w + 2)[1:-1, 1:-1]
+        self.inside = padded.ravel()
+        self.passes = [padded[y::2, x::2].ravel() for y, x in PASSES]
+        self.offsets = [dy * (w + 2) + dx for dy, dx, _ in NEIGHBOURS]
+        self.plain = np.zeros(self.size, np.int64)  # place in the grid without a margin
+        self.plain[self.inside] = np.arange(h * w)
+
+
+_places = lru_cache(maxsize=8)(_Grid)
+
+
+@dataclass
+class _Latent:
+    """A latent frame while it is coded; flat arrays over the cells of ``grid``."""
+
+    grid: _Grid
+    kind: int
+    hints: Ints  # without a margin
+    depth: Ints
+    tokens: NDArray[np.int16]  # (cells, S, K)
+    magnitude: NDArray[np.int16]  # of tokens that are known
+    depth_before: Ints | None  # both without a margin
+    magnitude_before: NDArray[np.int16] | None
+
+
+class TokenModel:
+    """State of the model within one GOP: counts."""
+
+    def __init__(self, shape: TokenShape, prior: Prior) -> None:
         self.shape = shape
         self.tables = {name: Counts(prior[name]) for name in shape.table_shapes()}
-        self.h, self.w = grid
-        h, w = grid
-        padded = np.arange((h + 2) * (w + 2)).reshape(h + 2, w + 2)[1:-1, 1:-1]
-        self._passes = [padded[y::2, x::2].ravel() for y, x in PASSES]  # places in padded arrays
-        self._inside = padded.ravel()
-        self._offsets = [dy * (w + 2) + dx for dy, dx, _ in NEIGHBOURS]
-        self._weights = np.array([weight for *_, weight in NEIGHBOURS])
-        self._cells = (h + 2) * (w + 2)
-        self._depth_before: Ints | None = None  # padded
-        self._magnitude_before: NDArray[np.int16] | None = None  # (padded cells, S, K)
 
-    def code_frame(
-        self, coder: BitCoder, tokens: NDArray[np.int16] | None = None, depth: Ints | None = None
+    def code(
+        self,
+        coder: BitCoder,
+        grid: tuple[int, int],
+        kind: int,
+        before: Before | None = None,
+        hints: Ints | None = None,
+        tokens: NDArray[np.int16] | None = None,
+        depth: Ints | None = None,
     ) -> tuple[NDArray[np.int16], Ints]:
-        """Code the next latent frame: tokens (h, w, S, K) int16, depth (h, w) int64.
+        """Code a latent frame of (h, w) cells: tokens (h, w, S, K) int16, depth (h, w) int64.
 
-        A decoder takes neither and returns both. Tokens beyond a cell's depth are 0.
+        A decoder takes neither and returns both. Tokens beyond a cell's depth are 0. hints: (h, w),
+        0 to the shape's number of them less 1.
         """
-        s, k = self.shape.stages, self.shape.bits
-        padded_depth = np.zeros(self._cells, np.int64)
-        padded_tokens = np.zeros((self._cells, s, k), np.int16)
+        (h, w), s, k = grid, self.shape.stages, self.shape.bits
+        places = _places(h, w)
+        latent = _Latent(
+            places,
+            kind,
+            np.zeros(h * w, np.int64) if hints is None else hints.ravel(),
+            np.zeros(places.size, np.int64),
+            np.zeros((places.size, s, k), np.int16),
+            np.zeros((places.size, s, k), np.int16),
+            None if before is None else before.depth.ravel(),
+            None if before is None else before.magnitude.reshape(-1, s, k),
+        )
         if tokens is not None and depth is not None:
-            padded_depth[self._inside] = depth.ravel()
-            padded_tokens[self._inside] = tokens.reshape(-1, s, k)
-        self._code_depths(coder, padded_depth)
-        magnitude = np.zeros_like(padded_tokens)
-        for stage in range(int(padded_depth.max())):
-            self._code_stage(coder, stage, padded_depth, padded_tokens, magnitude)
-        self._depth_before, self._magnitude_before = padded_depth, magnitude
+            latent.depth[places.inside] = depth.ravel()
+            latent.tokens[places.inside] = tokens.reshape(-1, s, k)
+        self._code_depths(coder, latent)
+        for stage in range(int(latent.depth.max())):
+            self._code_stage(coder, stage, latent)
         return (
-            padded_tokens[self._inside].reshape(self.h, self.w, s, k),
-            padded_depth[self._inside].reshape(self.h, self.w),
+            latent.tokens[places.inside].reshape(h, w, s, k),
+            latent.depth[places.inside].reshape(h, w),
         )
 
-    def _code_depths(self, coder: BitCoder, depth: Ints) -> None:
-        """Fill ``depth`` (padded cells) in place when decoding."""
+    def _code_depths(self, coder: BitCoder, latent: _Latent) -> None:
+        """Fill ``latent.depth`` in place when decoding."""
+        grid, depth = latent.grid, latent.depth
+        block = latent.kind if self.shape.hints else 0
         known = np.zeros_like(depth)
         values = np.zeros_like(depth)  # of known cells
-        for cells in self._passes:
-            total, weight = self._around(values, known, cells)
+        for cells in grid.passes:
+            plain = grid.plain[cells]
+            total, weight = _around(grid, values, known, cells)
             mean = 4 * total // np.maximum(weight, 1)
             near = np.where(weight > 0, np.searchsorted(NEAR_BOUNDS, mean, "right"), _NEAR - 1)
             before = np.full(len(cells), _BEFORE - 1)
-            if self._depth_before is not None:
-                before = np.searchsorted(DEPTH_BOUNDS, self._depth_before[cells], "right")
+            if latent.depth_before is not None:
+                before = np.searchsorted(DEPTH_BOUNDS, latent.depth_before[plain], "right")
             context = near * _BEFORE + before
             d = depth[cells]
-            coded = self.tables["coded"].code(coder, (d > 0).astype(np.int32), 0, context)
+            coded = self.tables["coded"].code(
+                coder,
+                (d > 0).astype(np.int32),
+                block,
+                latent.hints[plain] * (_NEAR * _BEFORE) + context,
+            )
             some = np.flatnonzero(coded)
-            value = self._code_tree(coder, d[some] - 1, context[some])
+            value = self._code_tree(coder, d[some] - 1, block, context[some])
             d = np.zeros_like(d)
             d[some] = np.minimum(value + 1, self.shape.stages)
             depth[cells] = values[cells] = d
             known[cells] = 1
 
-    def _code_tree(self, coder: BitCoder, value: Ints, context: Ints) -> Ints:
+    def _code_tree(self, coder: BitCoder, value: Ints, block: int, context: Ints) -> Ints:
         """Numbers below 2^tree_bits, most significant bit first, each bit given those before."""
         node = np.ones_like(value)
         for shift in range(self.shape.tree_bits - 1, -1, -1):
             bits = ((value >> shift) & 1).astype(np.int32)
             at = (context << self.shape.tree_bits) + node
-            node = 2 * node + self.tables["depth"].code(coder, bits, 0, at)
+            node = 2 * node + self.tables["depth"].code(coder, bits, block, at)
         return node - (1 << self.shape.tree_bits)
 
-    def _around(self, values: Ints, known: Ints, cells: Ints) -> tuple[Ints, Ints]:
-        """Weighted sum of the known neighbours' values (N, ...) and of their weights (N,)."""
-        total = np.zeros((len(cells), *values.shape[1:]), np.int64)
-        weight = np.zeros(len(cells), np.int64)
-        for offset, w in zip(self._offsets, self._weights, strict=True):
-            total += w * values[cells + offset]
-            weight += w * known[cells + offset]
-        return total, weight
-
-    def _code_stage(
-        self,
-        coder: BitCoder,
-        stage: int,
-        depth: Ints,
-        tokens: NDArray[np.int16],
-        magnitude: NDArray[np.int16],
-    ) -> None:
-        """Fill one stage of ``tokens`` and ``magnitude`` (padded cells, S, K), in place."""
-        kind = int(self._depth_before is not None)
-        block = kind * self.shape.stages + stage
-        known = np.zeros(self._cells, np.int64)
-        known[self._inside] = depth[self._inside] <= stage  # those are 0
-        values = np.zeros((self._cells, self.shape.bits), np.int64)
+    def _code_stage(self, coder: BitCoder, stage: int, latent: _Latent) -> None:
+        """Fill one stage of the latent's tokens and magnitudes, in place."""
+        grid, depth, magnitude = latent.grid, latent.depth, latent.magnitude
+        block = latent.kind * self.shape.stages + stage
+        known = np.zeros_like(depth)
+        known[grid.inside] = depth[grid.inside] <= stage  # those are 0
+        values = np.zeros((grid.size, self.shape.bits), np.int64)
         channel = np.arange(self.shape.bits)
-        for cells in self._passes:
+        for cells in grid.passes:
             cells = cells[depth[cells] > stage]
             if len(cells) == 0:
                 continue
-            around = self._around_class(values, known, cells, stage)  # (N, K)
-            level = tokens[cells, stage].astype(np.int64)
+            around = _around_class(latent, values, known, cells, stage)  # (N, K)
+            level = latent.tokens[cells, stage].astype(np.int64)
             size = np.ones_like(level)
             if self.shape.quantizer == "levels":
-                lower = self._lower_class(magnitude, cells, stage)[:, None]
+                lower = _lower_class(magnitude, cells, stage)[:, None]
                 last = (depth[cells] == stage + 1)[:, None]
                 context = ((channel * _AROUND + around) * _LOWER + lower) * 2 + last
                 flags = self.tables["nonzero"].code(
@@ -180,28 +223,10 @@ class ContextModel:
                 size[at] = self._code_magnitudes(coder, np.abs(level[at]), block, around[at])
             level = size.copy()
             level[at] *= 1 - 2 * negative.astype(np.int64)
-            tokens[cells, stage] = level
+            latent.tokens[cells, stage] = level
             magnitude[cells, stage] = size
             values[cells] = size
             known[cells] = 1
-
-    def _around_class(self, values: Ints, known: Ints, cells: Ints, stage: int) -> Ints:
-        """Class of the mean magnitude of known neighbours and the cell before; (N, K)."""
-        total, weight = self._around(values, known, cells)
-        if self._magnitude_before is not None:
-            total += BEFORE_WEIGHT * self._magnitude_before[cells, stage]
-            weight += BEFORE_WEIGHT
-        mean = 16 * total // np.maximum(weight, 1)[:, None]
-        classes = np.searchsorted(AROUND_BOUNDS, mean, "right")
-        return np.where(weight[:, None] > 0, classes, _AROUND - 1)
-
-    def _lower_class(self, magnitude: NDArray[np.int16], cells: Ints, stage: int) -> Ints:
-        """Class of what the two stages below carry in the same cell; (N,)."""
-        total = np.zeros(len(cells), np.int64)
-        for back, weight in ((1, 2), (2, 1)):
-            if stage >= back:
-                total += weight * magnitude[cells, stage - back].sum(1, dtype=np.int64)
-        return np.searchsorted(LOWER_BOUNDS, total, "right")
 
     def _code_magnitudes(self, coder: BitCoder, size: Ints, block: int, around: Ints) -> Ints:
         """Magnitudes of nonzero levels (N,): unary with contexts, then Exp-Golomb."""
@@ -233,6 +258,55 @@ class ContextModel:
             bits: Bits = (((value[going] + 1) >> n) & 1).astype(np.int32)
             number[going] = 2 * number[going] + code_raw(coder, bits)
         return number - 1
+
+
+def _around(grid: _Grid, values: Ints, known: Ints, cells: Ints) -> tuple[Ints, Ints]:
+    """Weighted sum of the known neighbours' values (N, ...) and of their weights (N,)."""
+    total = np.zeros((len(cells), *values.shape[1:]), np.int64)
+    weight = np.zeros(len(cells), np.int64)
+    for offset, (*_, w) in zip(grid.offsets, NEIGHBOURS, strict=True):
+        total += w * values[cells + offset]
+        weight += w * known[cells + offset]
+    return total, weight
+
+
+def _around_class(latent: _Latent, values: Ints, known: Ints, cells: Ints, stage: int) -> Ints:
+    """Class of the mean magnitude of known neighbours and the cell before; (N, K)."""
+    total, weight = _around(latent.grid, values, known, cells)
+    if latent.magnitude_before is not None:
+        total += BEFORE_WEIGHT * latent.magnitude_before[latent.grid.plain[cells], stage]
+        weight += BEFORE_WEIGHT
+    mean = 16 * total // np.maximum(weight, 1)[:, None]
+    classes = np.searchsorted(AROUND_BOUNDS, mean, "right")
+    return np.where(weight[:, None] > 0, classes, _AROUND - 1)
+
+
+def _lower_class(magnitude: NDArray[np.int16], cells: Ints, stage: int) -> Ints:
+    """Class of what the two stages below carry in the same cell; (N,)."""
+    total = np.zeros(len(cells), np.int64)
+    for back, weight in ((1, 2), (2, 1)):
+        if stage >= back:
+            total += weight * magnitude[cells, stage - back].sum(1, dtype=np.int64)
+    return np.searchsorted(LOWER_BOUNDS, total, "right")
+
+
+class ContextModel(TokenModel):
+    """Entropy model 0: what is known before of a latent frame is the one before it of the GOP."""
+
+    def __init__(self, shape: TokenShape, prior: Prior, grid: tuple[int, int]) -> None:
+        """grid: (h, w) cells."""
+        super().__init__(shape, prior)
+        self.grid = grid
+        self._before: Before | None = None
+
+    def code_frame(
+        self, coder: BitCoder, tokens: NDArray[np.int16] | None = None, depth: Ints | None = None
+    ) -> tuple[NDArray[np.int16], Ints]:
+        """Code the next latent frame as :meth:`code` does: kind 0 for the first, 1 for others."""
+        kind = 0 if self._before is None else 1
+        tokens, depth = self.code(coder, self.grid, kind, self._before, tokens=tokens, depth=depth)
+        self._before = Before(depth, np.abs(tokens))
+        return tokens, depth
 
 
 def trained_prior(tables: dict[str, Counts], confidence: int) -> Prior:
