@@ -1,0 +1,93 @@
+import itertools
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurocodec.entropy.binary import BitDecoder, BitEncoder
+from neurocodec.entropy.structure import (
+    MAX_FRAMES,
+    MAX_LEVEL,
+    Picture,
+    code_structure,
+    regular,
+)
+
+lengths_lists = st.lists(st.integers(1, 16), min_size=1, max_size=8)
+
+
+def assert_decodable(pictures: list[Picture], frames: int) -> None:
+    assert sorted(p.display for p in pictures) == list(range(frames))
+    done: set[int] = set()
+    for picture in pictures:
+        assert done.issuperset(picture.refs)
+        assert len(picture.refs) <= 2
+        assert 0 <= picture.level <= MAX_LEVEL
+        done.add(picture.display)
+
+
+def round_trip(pictures: list[Picture]) -> float:
+    """Returns the bits it takes."""
+    coder = BitEncoder()
+    assert code_structure(coder, pictures, len(pictures)) == pictures
+    assert code_structure(BitDecoder(coder.finish()), None, len(pictures)) == pictures
+    return coder.ideal_bits
+
+
+def test_regular() -> None:
+    assert regular([4, 2], 8) == [
+        Picture(0, (), 0),
+        Picture(4, (0, 0), 1),
+        Picture(2, (0, 4), 2),
+        Picture(1, (0, 2), 3),
+        Picture(3, (2, 4), 3),
+        Picture(6, (4, 0), 1),
+        Picture(5, (4, 6), 2),
+        Picture(7, (6, 4), 1),
+    ]
+
+
+def test_levels_of_a_long_mini_gop() -> None:
+    levels = {p.display: p.level for p in regular([16], 17)}
+    assert [levels[i] for i in range(17)] == [0, 5, 4, 5, 3, 5, 4, 5, 2, 5, 4, 5, 3, 5, 4, 5, 1]
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(lengths_lists, st.integers(1, 60))
+def test_regular_structures(lengths: list[int], frames: int) -> None:
+    pictures = regular(lengths, frames)
+    assert_decodable(pictures, frames)
+    changes = sum(a != b for a, b in itertools.pairwise([8, *lengths]))
+    assert round_trip(pictures) < 30 + 10 * changes
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.randoms(use_true_random=False), st.integers(1, 40))
+def test_irregular_structures(rng: random.Random, frames: int) -> None:
+    order = list(range(frames))
+    rng.shuffle(order)
+    pictures = []
+    for i, display in enumerate(order):
+        refs = tuple(order[rng.randrange(i)] for _ in range(rng.randrange(3) if i else 0))
+        pictures.append(Picture(display, refs, rng.randrange(MAX_LEVEL + 1)))
+    round_trip(pictures)
+
+
+def test_one_irregular_picture_costs_little() -> None:
+    pictures = regular([8], 33)
+    pictures[9] = Picture(pictures[9].display, (), 0)  # a cut
+    assert round_trip(pictures) < 60
+
+
+@pytest.mark.parametrize("frames", [1, 2, 17, MAX_FRAMES])
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_decodes_to_a_structure(frames: int, seed: int) -> None:
+    data = np.random.default_rng(seed).bytes(3000)
+    assert_decodable(code_structure(BitDecoder(data), None, frames), frames)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 4000, b"\x00" * 4000])
+def test_special_bytes_decode_to_a_structure(data: bytes) -> None:
+    assert_decodable(code_structure(BitDecoder(data), None, 100), 100)
