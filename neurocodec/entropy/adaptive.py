@@ -36,9 +36,9 @@ _ESCAPE_BITS = 12
 class TokenShape:
     """What the model must know of the tokenizer: quantizer "signs" or "levels", S, K, and kinds.
 
-    kinds: of latent frames, numbered from 0; each has counts of its own for tokens. hints: how many
-    classes the caller may tell of a cell before its depth is coded; where there are any, depths have
-    counts of their own by kind, too.
+    kinds: of latent frames, numbered from 0, each with counts of its own for tokens. hints: how
+    many classes the caller may tell of a cell before its depth is coded; where there are any,
+    depths have counts of their own by kind, too.
     """
 
     quantizer: str
@@ -73,7 +73,7 @@ def empty_prior(shape: TokenShape) -> Prior:
 
 @dataclass(frozen=True)
 class Before:
-    """What is known of each cell before it is coded: of what was coded earlier and looks like it."""
+    """What is known of cells before they are coded: of some coded earlier that look like them."""
 
     depth: Ints  # (h, w)
     magnitude: NDArray[np.int16]  # (h, w, S, K), of tokens
