@@ -1,9 +1,9 @@
-"""The adaptive context model (entropy model 0): depth and tokens of latent frames, bit by bit.
+"""The adaptive context model: depth and tokens of latent frames, bit by bit.
 
-Normative: ``bitstream_spec.md``, section "Entropy model 0". A latent frame is coded as all its
-depths, then stage by stage the tokens of the cells that carry the stage. Cells are visited in four
-passes by the parity of (y, x): later passes see their neighbours' values. One traversal serves
-encoder and decoder.
+Normative: ``bitstream_spec.md``, sections "Entropy model 0" and "Entropy model 1". A latent frame
+is coded as all its depths, then stage by stage the tokens of the cells that carry the stage. Cells
+are visited in four passes by the parity of (y, x): later passes see their neighbours' values. One
+traversal serves encoder and decoder.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ _ESCAPE_BITS = 12
 class TokenShape:
     """What the model must know of the tokenizer: quantizer "signs" or "levels", S, K, and kinds.
 
-    kinds: of latent frames, numbered from 0, each with counts of its own for tokens. hints: how
-    many classes the caller may tell of a cell before its depth is coded; where there are any,
-    depths have counts of their own by kind, too.
+    kinds: of latent frames, numbered from 0, each with counts of its own for tokens, and with
+    ``depths_by_kind`` for depths too.
     """
 
     quantizer: str
     stages: int
     bits: int
     kinds: int = 2
-    hints: int = 0
+    depths_by_kind: bool = False
 
     @property
     def tree_bits(self) -> int:
@@ -54,9 +53,9 @@ class TokenShape:
     def table_shapes(self) -> dict[str, tuple[int, int, int]]:
         """(blocks, contexts, 2) of each table of counts."""
         s, k = self.stages, self.bits
-        depth_kinds = self.kinds if self.hints else 1
+        depth_kinds = self.kinds if self.depths_by_kind else 1
         return {
-            "coded": (depth_kinds, max(self.hints, 1) * _NEAR * _BEFORE, 2),
+            "coded": (depth_kinds, _NEAR * _BEFORE, 2),
             "depth": (depth_kinds, _NEAR * _BEFORE << self.tree_bits, 2),
             "nonzero": (self.kinds * s, k * _AROUND * _LOWER * 2, 2),
             "negative": (self.kinds * s, k, 2),
@@ -101,7 +100,6 @@ class _Latent:
 
     grid: _Grid
     kind: int
-    hints: Ints  # without a margin
     depth: Ints
     tokens: NDArray[np.int16]  # (cells, S, K)
     magnitude: NDArray[np.int16]  # of tokens that are known
@@ -122,21 +120,18 @@ class TokenModel:
         grid: tuple[int, int],
         kind: int,
         before: Before | None = None,
-        hints: Ints | None = None,
         tokens: NDArray[np.int16] | None = None,
         depth: Ints | None = None,
     ) -> tuple[NDArray[np.int16], Ints]:
         """Code a latent frame of (h, w) cells: tokens (h, w, S, K) int16, depth (h, w) int64.
 
-        A decoder takes neither and returns both. Tokens beyond a cell's depth are 0. hints: (h, w),
-        0 to the shape's number of them less 1.
+        A decoder takes neither and returns both. Tokens beyond a cell's depth are 0.
         """
         (h, w), s, k = grid, self.shape.stages, self.shape.bits
         places = _places(h, w)
         latent = _Latent(
             places,
             kind,
-            np.zeros(h * w, np.int64) if hints is None else hints.ravel(),
             np.zeros(places.size, np.int64),
             np.zeros((places.size, s, k), np.int16),
             np.zeros((places.size, s, k), np.int16),
@@ -157,7 +152,7 @@ class TokenModel:
     def _code_depths(self, coder: BitCoder, latent: _Latent) -> None:
         """Fill ``latent.depth`` in place when decoding."""
         grid, depth = latent.grid, latent.depth
-        block = latent.kind if self.shape.hints else 0
+        block = latent.kind if self.shape.depths_by_kind else 0
         known = np.zeros_like(depth)
         values = np.zeros_like(depth)  # of known cells
         for cells in grid.passes:
@@ -170,12 +165,7 @@ class TokenModel:
                 before = np.searchsorted(DEPTH_BOUNDS, latent.depth_before[plain], "right")
             context = near * _BEFORE + before
             d = depth[cells]
-            coded = self.tables["coded"].code(
-                coder,
-                (d > 0).astype(np.int32),
-                block,
-                latent.hints[plain] * (_NEAR * _BEFORE) + context,
-            )
+            coded = self.tables["coded"].code(coder, (d > 0).astype(np.int32), block, context)
             some = np.flatnonzero(coded)
             value = self._code_tree(coder, d[some] - 1, block, context[some])
             d = np.zeros_like(d)

@@ -35,12 +35,12 @@ class Counts:
         counts = self.counts[block]
         zeros, ones = counts[contexts, 0], counts[contexts, 1]
         p = ((2 * ones + 1) << 16) // (2 * (zeros + ones) + 2)
-        bits = coder.code(bits, np.clip(p, 1, 65535))
+        bits = coder.code(bits, np.minimum(np.maximum(p, 1), 65535))
         total = np.bincount(contexts, minlength=len(counts))
         seen_ones = np.bincount(contexts[bits != 0], minlength=len(counts))
         counts[:, 0] += total - seen_ones
         counts[:, 1] += seen_ones
-        while len(full := np.flatnonzero(counts.sum(1) > self.limit)):
+        while len(full := np.flatnonzero(counts[:, 0] + counts[:, 1] > self.limit)):
             counts[full] = (counts[full] + 1) >> 1
         return bits
 

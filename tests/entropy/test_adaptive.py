@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 from neurocodec.entropy.adaptive import (
     MAX_LEVEL,
     UNARY,
+    Before,
     ContextModel,
     Prior,
+    TokenModel,
     TokenShape,
     empty_prior,
     trained_prior,
@@ -145,6 +147,48 @@ def test_table_shapes_are_those_of_the_specification() -> None:
         "negative": (24, 8, 2),
         "more": (24, 9 * 14, 2),
     }
+
+
+def test_table_shapes_of_many_kinds_are_those_of_the_specification() -> None:
+    assert TokenShape("levels", 12, 8, kinds=5, depths_by_kind=True).table_shapes() == {
+        "coded": (5, 48, 2),
+        "depth": (5, 48 * 16, 2),
+        "nonzero": (60, 8 * 9 * 6 * 2, 2),
+        "negative": (60, 8, 2),
+        "more": (60, 9 * 14, 2),
+    }
+
+
+def test_kinds_and_grids_may_change_from_call_to_call() -> None:
+    shape = TokenShape("levels", 4, 3, kinds=5, depths_by_kind=True)
+    pictures = [
+        (kind, grid, random_latents(shape, grid, seed, frames=2))
+        for seed, (kind, grid) in enumerate([(0, (1, 2)), (2, (5, 8)), (3, (5, 8)), (4, (5, 8))])
+    ]
+    encoder, coder = TokenModel(shape, empty_prior(shape)), BitEncoder()
+    for kind, grid, [(other, other_depth), (tokens, depth)] in pictures:
+        before = Before(other_depth, np.abs(other)) if kind else None
+        encoder.code(coder, grid, kind, before, tokens, depth)
+    decoder, source = TokenModel(shape, empty_prior(shape)), BitDecoder(coder.finish())
+    for kind, grid, [(other, other_depth), (tokens, depth)] in pictures:
+        before = Before(other_depth, np.abs(other)) if kind else None
+        found_tokens, found_depth = decoder.code(source, grid, kind, before)
+        np.testing.assert_array_equal(found_tokens, tokens)
+        np.testing.assert_array_equal(found_depth, depth)
+    used = [bool(block.any()) for block in encoder.tables["coded"].counts]
+    assert used == [True, False, True, True, True]
+
+
+def test_what_is_given_before_is_worth_bits() -> None:
+    shape = TokenShape("levels", 6, 4, kinds=5, depths_by_kind=True)
+    [(tokens, depth)] = random_latents(shape, (12, 12), 1, frames=1)
+    bits = []
+    for before in (None, Before(depth, np.abs(tokens))):
+        coder, model = BitEncoder(), TokenModel(shape, empty_prior(shape))
+        for _ in range(2):
+            model.code(coder, (12, 12), 4, before, tokens, depth)
+        bits.append(coder.ideal_bits)
+    assert bits[1] < 0.97 * bits[0]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
