@@ -78,6 +78,13 @@ class Before:
     magnitude: NDArray[np.int16]  # (h, w, S, K), of tokens
 
 
+def enlarge_before(base: Before, grid: tuple[int, int]) -> Before:
+    """Each cell of a base repeated 4x4, cut to a grid of (h, w) cells."""
+    h, w = grid
+    y, x = np.arange(h)[:, None] // 4, np.arange(w) // 4
+    return Before(base.depth[y, x], base.magnitude[y, x])
+
+
 class _Grid:
     """Places of the cells of an h x w grid in flat arrays that have a margin of one cell."""
 

@@ -13,6 +13,7 @@ from neurocodec.entropy.adaptive import (
     TokenModel,
     TokenShape,
     empty_prior,
+    enlarge_before,
     trained_prior,
 )
 from neurocodec.entropy.binary import BitDecoder, BitEncoder, Counts, Ints
@@ -177,6 +178,13 @@ def test_kinds_and_grids_may_change_from_call_to_call() -> None:
         np.testing.assert_array_equal(found_depth, depth)
     used = [bool(block.any()) for block in encoder.tables["coded"].counts]
     assert used == [True, False, True, True, True]
+
+
+def test_enlarge_before() -> None:
+    depth = np.array([[1, 2], [3, 4]])
+    found = enlarge_before(Before(depth, depth[..., None, None].astype(np.int16)), (5, 6))
+    assert found.depth.tolist() == [[1, 1, 1, 1, 2, 2]] * 4 + [[3, 3, 3, 3, 4, 4]]
+    np.testing.assert_array_equal(found.magnitude[..., 0, 0], found.depth)
 
 
 def test_what_is_given_before_is_worth_bits() -> None:
