@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import __version__, models
 from ..bitstream.limits import MAX_DURATION, MAX_GOP_FRAMES, MAX_PIXELS, MAX_SIDE
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..bitstream.writer import Writer
-from ..device import autocast, choose_device
-from ..entropy.adaptive import ContextModel
-from ..entropy.binary import BitEncoder
+from ..device import choose_device
 from ..errors import InputError, UsageError
 from ..files import STDOUT, check_output, writing
 from ..media.audio import parse_audio
@@ -26,17 +24,16 @@ from ..media.cut import check_cut
 from ..media.frame import Frame, MediaInfo
 from ..media.reader import MediaReader
 from ..threads import ahead
-from ..tokenizer.causal import Cache
-from ..tokenizer.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, step_of_quality
-from ..tokenizer.model import Tokenizer
-from ..tokenizer.patch import planes_from_yuv
-from .tokens import LatentTokens, grid_of
+from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
+from .frames import GopEnd
+from .tokens import GopEncoder, PictureTokens, Tokens, grid_of
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_QUALITY = 50
-DEFAULT_GOP = 65  # frames
+DEFAULT_GOP_SECONDS = 4.0
 MAX_WAITING = 1 << 20  # bytes of sound kept back for the end of a GOP
+EFFORTS = ("fast", "medium", "slow")
 Progress = Callable[[int, "int | None"], None]  # frames done, frames expected
 
 
@@ -62,78 +59,14 @@ class Stats:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class GopEnd:
-    pts: list[int]
-
-
-def pad_planes(frames: list[Frame]) -> torch.Tensor:
-    """Frames -> planes (1, 6, T, h, w) in 0..1, padded to whole cells by repeating the edge."""
-    height, width = frames[0].y.shape
-    rows, columns = (n * SPATIAL_STRIDE for n in grid_of(width, height))
-    stacks = []
-    for i, half in enumerate((1, 2, 2)):
-        stack = np.stack([frame.planes[i] for frame in frames])
-        below, right = rows // half - stack.shape[1], columns // half - stack.shape[2]
-        stacks.append(np.pad(stack, ((0, 0), (0, below), (0, right)), "edge"))
-    return planes_from_yuv(*stacks)[None].float() / 255
-
-
-class GopTokenizer:
-    """Frames of one GOP, a group at a time, to tokens: the streamed form of the tokenizer."""
-
-    def __init__(self, tokenizer: Tokenizer, step: float, device: torch.device) -> None:
-        self._tokenizer, self._device = tokenizer, device
-        self._step = torch.tensor([step], dtype=torch.float32, device=device)
-        self._cache = Cache()
-        self._previous: torch.Tensor | None = None
-
-    @torch.inference_mode()
-    def __call__(self, frames: list[Frame]) -> LatentTokens:
-        """frames: one at the start of the GOP, then up to four (the last is repeated)."""
-        started = self._previous is not None
-        if started:
-            frames = frames + frames[-1:] * (TEMPORAL_STRIDE - len(frames))
-        planes = pad_planes(frames).to(self._device)
-        with autocast(self._device):
-            z = self._tokenizer.encoder(planes, self._step, self._cache, started)
-            tokens, depth, self._previous = self._tokenizer.quantize(
-                z[:, :, 0].float(), self._previous, self._step
-            )
-        return LatentTokens(tokens.to(torch.int16).cpu().numpy(), depth.cpu().numpy())
-
-
-def tokenize(
-    events: Iterable[Frame | AudioPacket],
-    tokenizer: Tokenizer,
-    step: float,
-    gop_frames: int,
-    device: torch.device,
-) -> Iterator[LatentTokens | GopEnd | AudioPacket]:
-    """Latent frames, a GopEnd after those of each GOP, and the audio packets as they come."""
-    gop = GopTokenizer(tokenizer, step, device)
-    group: list[Frame] = []
-    pts: list[int] = []
-    for event in events:
-        if isinstance(event, AudioPacket):
-            yield event
-            continue
-        group.append(event)
-        pts.append(event.pts)
-        if len(pts) == 1 or len(group) == TEMPORAL_STRIDE or len(pts) == gop_frames:
-            yield gop(group)
-            group = []
-        if len(pts) == gop_frames:
-            yield GopEnd(pts)
-            gop, pts = GopTokenizer(tokenizer, step, device), []
-    if group:
-        yield gop(group)
-    if pts:
-        yield GopEnd(pts)
+def default_gop(frame_rate: Fraction) -> int:
+    """Frames of about DEFAULT_GOP_SECONDS, one more than a multiple of eight."""
+    frames = 8 * max(1, round(DEFAULT_GOP_SECONDS * float(frame_rate) / 8)) + 1
+    return min(frames, MAX_GOP_FRAMES - 7)
 
 
 def _header(
-    info: MediaInfo, bundle: models.Bundle, gop: int, quality: int, picture: bool
+    info: MediaInfo, bundle: models.Bundle, gop: int | None, quality: int, picture: bool
 ) -> Header:
     if info.width > MAX_SIDE or info.height > MAX_SIDE or info.width * info.height > MAX_PIXELS:
         raise InputError(f"frames of {info.width}x{info.height} are larger than the format allows")
@@ -142,7 +75,8 @@ def _header(
         metadata["kind"] = "picture"
     return Header(
         bundle.hash, bundle.name, info.width, info.height, info.sample_aspect, info.frame_rate,
-        info.time_base, info.colour, gop, quality, info.tracks, metadata,
+        info.time_base, info.colour, gop or default_gop(info.frame_rate), quality, info.tracks,
+        metadata, bundle.entropy_model,
     )  # fmt: skip
 
 
@@ -152,7 +86,8 @@ def compress(
     *,
     quality: int = DEFAULT_QUALITY,
     model: str | None = None,
-    gop: int = DEFAULT_GOP,
+    gop: int | None = None,
+    effort: str = "medium",
     device: str = "auto",
     threads: int | None = None,
     audio: str = "copy",
@@ -164,8 +99,9 @@ def compress(
     """Compress a video or picture into a .nc file.
 
     src: any file ffmpeg reads. dst: path of the .nc file, or "-" for standard output.
-    quality: 0..100, larger is better. model: a bundle's name or path. gop: frames between random
-    access points, 1..1024; best is one more than a multiple of four. device: auto, cpu or cuda.
+    quality: 0..100, larger is better. model: a bundle's name or path. gop: most frames between
+    random access points, 1..1024, best one more than a multiple of eight; about four seconds if None.
+    effort: fast, medium or slow, how hard to look for motion. device: auto, cpu or cuda.
     threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     progress: called with frames done and expected.
 
@@ -173,8 +109,10 @@ def compress(
     """
     if not 0 <= quality <= 100:
         raise UsageError(f"quality {quality}: give 0 to 100")
-    if not 1 <= gop <= MAX_GOP_FRAMES:
+    if gop is not None and not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
+    if effort not in EFFORTS:
+        raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
     check_cut(start, duration)
     parse_audio(audio)
     began = time.monotonic()
@@ -196,7 +134,8 @@ def compress(
         with writing(dst, overwrite) as file:
             writer = Writer(file)
             writer.header(header)
-            frames, gops, ticks = _write_gops(writer, reader, bundle, where, header, progress)
+            items = _tokenizing(bundle, header, effort, where)
+            frames, gops, ticks = _write_gops(writer, reader, bundle, items, header, progress)
             writer.finish()
     elapsed = time.monotonic() - began
     return Stats(
@@ -207,27 +146,51 @@ def compress(
     )  # fmt: skip
 
 
+Events = Iterator[Frame | AudioPacket]
+Items = Iterator[Tokens | GopEnd | AudioPacket]
+
+
+def _tokenizing(
+    bundle: models.Bundle, header: Header, effort: str, device: torch.device
+) -> Callable[[Events], Items]:
+    """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
+    step = round(step_of_quality(header.quality) * STEP_ONE) / STEP_ONE
+    tokenizer = bundle.tokenizer().to(device)
+    if bundle.is_motion:
+        from .picture_encoder import tokenize_pictures
+
+        return lambda events: tokenize_pictures(
+            events, tokenizer, step, header.gop_frames, device, effort
+        )
+    from .latents import tokenize
+
+    return lambda events: tokenize(events, tokenizer, step, header.gop_frames, device)
+
+
 def _write_gops(
     writer: Writer,
     reader: MediaReader,
     bundle: models.Bundle,
-    device: torch.device,
+    tokenizing: Callable[[Events], Items],
     header: Header,
     progress: Progress | None,
 ) -> tuple[int, int, int]:
     """Returns how many frames and GOPs were written, and the duration in the clip's time base."""
     step = round(step_of_quality(header.quality) * STEP_ONE)
-    tokenizer = bundle.tokenizer().to(device)
     shape, prior = bundle.shape, bundle.prior()
     grid = grid_of(header.width, header.height)
-    coder, context = BitEncoder(), ContextModel(shape, prior, grid)
+
+    def new_gop() -> GopEncoder:
+        return GopEncoder(header.entropy_model, shape, prior, grid, header.gop_frames)
+
+    gop = new_gop()
     packets: list[AudioPacket] = []
     waiting = 0  # bytes of packets
     done = gops = tokenized = 0
     first: int | None = None
     last = 0
     events = ahead(iter(reader), 16)
-    items = ahead(tokenize(events, tokenizer, step / STEP_ONE, header.gop_frames, device), 4)
+    items = ahead(tokenizing(events), 4)
     try:
         for item in items:
             if isinstance(item, AudioPacket):
@@ -236,24 +199,27 @@ def _write_gops(
                 if waiting > MAX_WAITING:  # a still picture may have hours of sound
                     writer.audio(packets)
                     packets, waiting = [], 0
-            elif isinstance(item, LatentTokens):
-                context.code_frame(coder, item.tokens, item.depth)
-                tokenized = min(tokenized + TEMPORAL_STRIDE, header.gop_frames) if tokenized else 1
-                if progress:
-                    progress(done + tokenized, reader.expected_frames)
-            else:
+            elif isinstance(item, GopEnd):
                 writer.audio(packets)
                 packets, waiting = [], 0
-                data = coder.finish()
                 frames = len(item.pts)
-                video = VideoGop(frames, item.pts[0], _regular(item.pts, reader), step, data)
+                video = VideoGop(
+                    frames, item.pts[0], _regular(item.pts, reader), step, gop.finish()
+                )
                 writer.gop(video, item.pts)
-                coder, context = BitEncoder(), ContextModel(shape, prior, grid)
+                gop = new_gop()
                 first = item.pts[0] if first is None else first
                 last = item.pts[-1]
                 done, gops, tokenized = done + frames, gops + 1, 0
                 if progress:
                     progress(done, reader.expected_frames)
+            else:
+                gop.add(item)
+                tokenized += (
+                    1 if isinstance(item, PictureTokens) or not tokenized else TEMPORAL_STRIDE
+                )
+                if progress:
+                    progress(done + min(tokenized, header.gop_frames), reader.expected_frames)
         writer.audio(packets)
     finally:
         items.close()

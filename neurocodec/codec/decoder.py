@@ -7,53 +7,20 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-import torch
 
 from .. import models
 from ..bitstream.payloads import STEP_ONE, AudioPacket, VideoGop
 from ..bitstream.reader import GopEntry, Reader
-from ..device import autocast, choose_device
+from ..device import choose_device
 from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
-from ..tokenizer.causal import Cache
-from ..tokenizer.model import Tokenizer
-from ..tokenizer.patch import yuv_from_planes
-from .tokens import LatentTokens, decode_tokens
+from .frames import Planes
+from .latents import GopSynthesizer
+from .pictures import PictureLoop, PictureSynthesizer
+from .tokens import LatentTokens, PictureTokens, Tokens, decode_tokens, grid_of, scales_of
 
 _SKEW = 2  # seconds by which sound may be stored before or after its pictures
-
-
-class GopSynthesizer:
-    """Tokens of one GOP, a latent frame at a time, to frames."""
-
-    def __init__(
-        self, tokenizer: Tokenizer, step: float, size: tuple[int, int], device: torch.device
-    ) -> None:
-        """size: (width, height) of the frames to give."""
-        self._tokenizer, self._device, self._size = tokenizer, device, size
-        self._step = torch.tensor([step], dtype=torch.float32, device=device)
-        self._cache = Cache()
-        self._previous: torch.Tensor | None = None
-
-    @torch.inference_mode()
-    def __call__(self, latent: LatentTokens) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """The (y, u, v) planes of one frame at the start of the GOP, then of four."""
-        started = self._previous is not None
-        tokens = torch.from_numpy(latent.tokens).to(self._device)
-        depth = torch.from_numpy(latent.depth).to(self._device)
-        q = self._tokenizer.dequantize(tokens, depth, self._previous, self._step)
-        self._previous = q
-        with autocast(self._device):
-            planes = self._tokenizer.decoder(
-                q[:, :, None], depth[None, None], self._step, self._cache, started
-            )
-        y, u, v = yuv_from_planes((planes[0].float().clamp(0, 1) * 255).round().byte())
-        w, h = self._size
-        half_w, half_h = (w + 1) // 2, (h + 1) // 2
-        return [
-            (y[t, :h, :w], u[t, :half_h, :half_w], v[t, :half_h, :half_w]) for t in range(len(y))
-        ]
 
 
 @dataclass(frozen=True)
@@ -111,7 +78,7 @@ class Decoder:
 
     def _tokens(
         self, gops: list[GopEntry]
-    ) -> Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | LatentTokens]:
+    ) -> Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | Tokens]:
         for entry in gops:
             for section in entry.audio:  # not all at once: a still picture may have hours of it
                 yield from self.reader.read_audio(GopEntry(entry.number, audio=[section]))
@@ -129,13 +96,13 @@ class Decoder:
         return LostGop(frames, [first + round(i * duration) for i in range(frames)])
 
     def _synthesize(
-        self, items: Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | LatentTokens]
+        self, items: Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | Tokens]
     ) -> Iterator[Frame | AudioPacket]:
         header = self.reader.header
         size = (header.width, header.height)
-        gop: GopSynthesizer | None = None
+        gop: GopSynthesizer | PictureSynthesizer | None = None
         pts: list[int] = []
-        last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        last: Planes | None = None
         for item in items:
             if isinstance(item, AudioPacket):
                 yield item
@@ -144,19 +111,27 @@ class Decoder:
                 last = last or _grey(*size)
                 for at in item.pts:
                     yield Frame(*last, at)
-            elif isinstance(item, LatentTokens):
+            elif isinstance(item, LatentTokens | PictureTokens):
                 assert gop is not None
-                for planes in gop(item):
+                for planes in gop(item):  # type: ignore[arg-type]
                     if pts:  # the last group may be longer than what is left of the GOP
                         last = planes
                         yield Frame(*planes, pts.pop(0))
             else:
                 video, times = item
-                gop = GopSynthesizer(self._tokenizer, video.step / STEP_ONE, size, self._device)
+                gop = self._synthesizer(video)
                 pts = list(times)
 
+    def _synthesizer(self, gop: VideoGop) -> GopSynthesizer | PictureSynthesizer:
+        header, step = self.reader.header, gop.step / STEP_ONE
+        size = (header.width, header.height)
+        if not self.bundle.is_motion:
+            return GopSynthesizer(self._tokenizer, step, size, self._device)
+        loop = PictureLoop(self._tokenizer, grid_of(*size), step, scales_of(gop), self._device)
+        return PictureSynthesizer(loop, size)
 
-def _grey(width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def _grey(width: int, height: int) -> Planes:
     half = np.full(((height + 1) // 2, (width + 1) // 2), 128, np.uint8)
     return np.full((height, width), 128, np.uint8), half, half
 

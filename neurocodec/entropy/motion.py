@@ -7,7 +7,7 @@ its candidates, or by its difference from the first. One traversal serves encode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from .adaptive import Before, Prior
 from .binary import BitCoder, Counts, Ints, code_raw
+from .structure import Picture
 
 MAX_MV = 1023  # largest magnitude of a component, quarter luma samples
-FIRST, SECOND, BOTH = 0, 1, 2  # modes: which references a cell uses
+# Modes: which references a cell uses; DIRECT: both, with the vectors that known motion suggests
+FIRST, SECOND, BOTH, DIRECT = 0, 1, 2, 3
 COARSEST = 32  # pitch of the lattice that the traversal starts with
 # Neighbours (dy, dx) in lattice steps of cells at (odd, odd), (even, odd), (odd, even) steps; the
 # first two are those of the same 2x2 cells, as far as there are two
@@ -37,6 +39,7 @@ _DIGITS = np.array([27, 9, 3, 1])
 # (blocks, contexts, 2) of each table of counts. Blocks: of modes, whether the two references lie on
 # different sides of the picture; of the others, twice that plus the number of the reference
 TABLES = {
+    "direct": (2, _LATTICES * 3 * 3 * 3, 2),
     "both": (2, _LATTICES * 4 * 4 * 3, 2),
     "second": (2, _LATTICES * 4 * 4, 2),
     "same": (4, _LATTICES * 2 * _PATTERNS * 3, 2),
@@ -45,6 +48,14 @@ TABLES = {
     "suffix": (4, 2 * PREFIX, 2),
     "negative": (4, 2 * 3, 2),
 }
+
+
+MOTION_PREFIX = "motion_"  # of these tables in a prior that has others, too
+
+
+def motion_part(prior: Prior) -> Prior:
+    """The tables of this model in a prior that has others, too."""
+    return {name: prior[MOTION_PREFIX + name] for name in TABLES}
 
 
 def empty_motion_prior() -> Prior:
@@ -144,6 +155,46 @@ def _lattice(
     return _Pass(lattice, len(parts) == 1, np.concatenate(cells), np.concatenate(neighbours))
 
 
+class MotionMemory:
+    """Fields of pictures that are references, and the motion they suggest for other pictures.
+
+    Things are taken to go on as they do: a vector divided by the time it spans is a velocity.
+    """
+
+    def __init__(self) -> None:
+        self._fields: dict[int, tuple[tuple[int, ...], Field]] = {}  # by display, in coding order
+
+    def suggest(self, picture: Picture) -> NDArray[np.int16] | None:
+        """Vectors (2, h, w, 2) for DIRECT cells of a picture with two references: from the field of
+        the reference that was coded last of those that have one. None where there is none."""
+        distances = distances_of(picture)
+        if len(set(distances)) < 2:
+            return None
+        for display in reversed(self._fields):
+            if display in picture.refs:
+                spans, field = self._fields[display]
+                mv = field.mv.astype(np.int64)
+                second = (field.mode == SECOND)[..., None]
+                return np.stack(
+                    [
+                        np.where(second, scaled(mv[1], d, spans[-1]), scaled(mv[0], d, spans[0]))
+                        for d in distances
+                    ]
+                ).astype(np.int16)
+        return None
+
+    def remember(self, picture: Picture, field: Field, kept: Container[int]) -> None:
+        """Keep the field of a coded picture, and of those before it the ones in ``kept``."""
+        self._fields[picture.display] = distances_of(picture), field
+        self._fields = {k: v for k, v in self._fields.items() if k in kept or k == picture.display}
+
+
+def distances_of(picture: Picture) -> tuple[int, ...]:
+    """Of a picture's references from it, in pictures; negative for earlier ones."""
+    first, second = (picture.refs * 2)[:2]
+    return first - picture.display, second - picture.display
+
+
 class MotionModel:
     """State of the model within one GOP: counts."""
 
@@ -156,8 +207,11 @@ class MotionModel:
         distances: tuple[int, ...],
         field: Field | None,
         grid: tuple[int, int],
+        direct: NDArray[np.int16] | None = None,
     ) -> Field:
         """Code the motion of a picture of (h, w) cells of 8x8 luma samples.
+
+        direct: (2, h, w, 2), vectors of DIRECT cells; without it, or with one reference, there are none.
 
         distances: of one or two references from the picture, in pictures, negative for earlier
         ones, not 0. Of two that are equal only the first is used, as if it were one: then all modes
@@ -173,12 +227,30 @@ class MotionModel:
         known = np.full(n + 1, _UNKNOWN)
         distances = tuple(dict.fromkeys(distances))
         sides = int(distances[0] * distances[-1] < 0)
+        known_direct = np.full(n + 1, 2)  # 2: not known
+        is_direct = mode == DIRECT
+        if direct is not None and len(distances) == 2:
+            suggested = direct.reshape(2, n, 2).astype(np.int64)
+        else:
+            suggested, is_direct = None, np.zeros(n, np.bool_)
         for part in _passes(h, w):
             cells = part.cells
+            if suggested is not None:
+                is_direct[cells] = self._code_direct(
+                    coder, sides, part, is_direct[cells], known_direct
+                )
+                known_direct[cells] = is_direct[cells]
+                followed = cells[is_direct[cells]]
+                mode[followed] = BOTH
+                mv[:, followed] = suggested[:, followed]
+            own = np.flatnonzero(~is_direct[cells])
             if len(distances) == 2:
-                mode[cells] = self._code_modes(coder, sides, part, mode[cells], known)
+                near = part.neighbours[own]
+                mode[cells[own]] = self._code_modes(
+                    coder, sides, part.lattice, mode[cells[own]], known[near]
+                )
             for r in range(len(distances)):
-                at = np.flatnonzero((mode[cells] == r) | (mode[cells] == BOTH))
+                at = own[(mode[cells[own]] == r) | (mode[cells[own]] == BOTH)]
                 near = part.neighbours[at]
                 places = cells[at]
                 mirror = None
@@ -195,16 +267,28 @@ class MotionModel:
                     mode[places] == BOTH,
                 )
             known[cells] = mode[cells]
+        mode[is_direct] = DIRECT
         return Field(
             mode.reshape(h, w).astype(np.uint8), mv[:, :n].reshape(2, h, w, 2).astype(np.int16)
         )
 
-    def _code_modes(
-        self, coder: BitCoder, block: int, part: _Pass, mode: Ints, known: Ints
-    ) -> Ints:
-        """Modes (N,) of the cells of a pass, each given those of its neighbours."""
+    def _code_direct(
+        self, coder: BitCoder, block: int, part: _Pass, direct: NDArray[np.bool_], known: Ints
+    ) -> NDArray[np.bool_]:
+        """Whether the cells of a pass are DIRECT, (N,), each given its neighbours."""
         near = known[part.neighbours]
-        context = (part.lattice * 4 + near[:, 0]) * 4 + near[:, 1]
+        context = (part.lattice * 3 + near[:, 0]) * 3 + near[:, 1]
+        others = (near[:, 2:] == 1).sum(1)
+        bits = self.tables["direct"].code(
+            coder, direct.astype(np.int32), block, context * 3 + others
+        )
+        return bits != 0
+
+    def _code_modes(
+        self, coder: BitCoder, block: int, lattice: int, mode: Ints, near: Ints
+    ) -> Ints:
+        """Modes (N,) of cells, each given those of its neighbours (N, 4)."""
+        context = (lattice * 4 + near[:, 0]) * 4 + near[:, 1]
         others = (near[:, 2:] == BOTH).sum(1)
         both = self.tables["both"].code(
             coder, (mode == BOTH).astype(np.int32), block, context * 3 + others

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from .binary import BitCoder, Counts, code_raw
 MAX_FRAMES = 1024  # of a GOP
 MAX_MINI_GOP = 16
 MAX_LEVEL = 5
+FIRST_LENGTH = 8  # of a mini-GOP that no other came before
 INTRA, ANCHOR, BETWEEN = 0, 1, 2  # levels; those between go on with 3, 4, 5
 _LENGTH_BITS = 4  # of a mini-GOP's length less 1
 _DISPLAY_BITS = 10
@@ -41,11 +41,16 @@ def regular(lengths: Sequence[int], frames: int) -> list[Picture]:
     pictures = [Picture(0, (), INTRA)]
     before = anchor = number = 0
     while anchor < frames - 1:
-        end = min(anchor + lengths[min(number, len(lengths) - 1)], frames - 1)
-        pictures.append(Picture(end, (anchor, before), ANCHOR))
-        pictures += _between(anchor, end, BETWEEN)
-        before, anchor, number = anchor, end, number + 1
+        length = min(lengths[min(number, len(lengths) - 1)], frames - 1 - anchor)
+        pictures += mini_gop(before, anchor, length)
+        before, anchor, number = anchor, anchor + length, number + 1
     return pictures
+
+
+def mini_gop(before: int, anchor: int, length: int) -> list[Picture]:
+    """The pictures after ``anchor``, in coding order; before: the anchor before that one, or it."""
+    end = anchor + length
+    return [Picture(end, (anchor, before), ANCHOR), *_between(anchor, end, BETWEEN)]
 
 
 def _between(low: int, high: int, level: int) -> list[Picture]:
@@ -60,56 +65,59 @@ def _between(low: int, high: int, level: int) -> list[Picture]:
     ]
 
 
-def code_structure(
-    coder: BitCoder, pictures: Sequence[Picture] | None, frames: int
-) -> list[Picture]:
-    """Code the structure of a GOP of 1 to MAX_FRAMES frames; a decoder gives None for pictures.
+class StructureModel:
+    """Codes the places of the pictures of one GOP, one after the other.
 
-    An encoder's pictures shall be in coding order, each place in time once, their references coded
-    earlier. For a picture of damaged data that is not so, the next one of the regular structure
-    stands.
+    kept: displays of the pictures that those to come may refer to: the last two anchors of regular
+    mini-GOPs, and what has been coded of the present one.
     """
-    lengths = _code_lengths(coder, None if pictures is None else _lengths(pictures), frames)
-    waiting = regular(lengths, frames)[::-1]
-    table = Counts(np.zeros((1, 1, 2), np.uint8))
-    out: list[Picture] = []
-    done: set[int] = set()
-    for i in range(frames):
-        while waiting[-1].display in done:
-            waiting.pop()
-        picture = waiting[-1]  # its references come before it, so they are done
-        wanted = picture if pictures is None else pictures[i]
-        if _code_bit(coder, wanted != picture, table):
-            found = _code_picture(coder, wanted)
-            new = found.display < frames and found.display not in done
-            if new and done.issuperset(found.refs):
-                picture = found
-        out.append(picture)
-        done.add(picture.display)
-    return out
 
+    def __init__(self, frames: int) -> None:
+        """frames: of the GOP, 1 to MAX_FRAMES; an encoder that does not know them gives the most."""
+        self._frames = frames
+        self._before = self._anchor = 0
+        self._length = FIRST_LENGTH
+        self._waiting = [Picture(0, (), INTRA)]  # what the regular structure has next, last first
+        self._done: set[int] = set()
+        self._lengths = Counts(np.zeros((1, 1, 2), np.uint8))
+        self._regular = Counts(np.zeros((1, 1, 2), np.uint8))
+        self.kept: tuple[int, ...] = ()
 
-def _lengths(pictures: Sequence[Picture]) -> list[int]:
-    """Of the mini-GOPs that come closest to the pictures: those between anchors."""
-    anchors = [0, *sorted(p.display for p in pictures if p.level <= ANCHOR)]
-    return [min(high - low, MAX_MINI_GOP) for low, high in pairwise(anchors) if high > low]
+    def code(self, coder: BitCoder, picture: Picture | None) -> Picture:
+        """Code the next picture in coding order; a decoder gives None. Not more than ``frames``.
 
+        An encoder's pictures shall have each place in time once, and references that are kept. For a
+        picture of damaged data that is not so, the next one of the regular structure stands.
+        """
+        while self._waiting and self._waiting[-1].display in self._done:
+            self._waiting.pop()
+        while not self._waiting:
+            self._start(coder, picture)
+        expected = self._waiting[-1]  # its references come before it, so they are kept
+        wanted = picture or expected
+        found = expected
+        if _code_bit(coder, wanted != expected, self._regular):
+            other = _code_picture(coder, wanted)
+            new = other.display < self._frames and other.display not in self._done
+            if new and set(self.kept).issuperset(other.refs):
+                found = other
+        self._done.add(found.display)
+        self.kept = (*self.kept, found.display)
+        return found
 
-def _code_lengths(coder: BitCoder, lengths: Sequence[int] | None, frames: int) -> list[int]:
-    """Lengths of mini-GOPs until they fill the frames."""
-    table = Counts(np.zeros((1, 1, 2), np.uint8))
-    out: list[int] = []
-    anchor = 0
-    while anchor < frames - 1:
-        last = out[-1] if out else 8
-        wanted = lengths[len(out)] if lengths and len(out) < len(lengths) else last
-        if anchor + wanted >= frames - 1 <= anchor + last:
-            wanted = last  # both are cut to the same
-        if _code_bit(coder, wanted != last, table):
-            last = _code_number(coder, wanted - 1, _LENGTH_BITS) + 1
-        out.append(last)
-        anchor += last
-    return out
+    def _start(self, coder: BitCoder, picture: Picture | None) -> None:
+        """Begin the next mini-GOP."""
+        left = self._frames - 1 - self._anchor
+        wanted = self._length
+        if picture is not None and picture.level == ANCHOR:
+            wanted = min(max(picture.display - self._anchor, 1), MAX_MINI_GOP)
+        if _code_bit(coder, wanted != self._length, self._lengths):
+            self._length = _code_number(coder, wanted - 1, _LENGTH_BITS) + 1
+        length = min(self._length, max(left, 1))
+        waiting = mini_gop(self._before, self._anchor, length)[::-1]
+        self._waiting = [p for p in waiting if p.display not in self._done]
+        self._before, self._anchor = self._anchor, self._anchor + length
+        self.kept = tuple(k for k in self.kept if k in waiting[-1].refs or k >= self._anchor)
 
 
 def _code_picture(coder: BitCoder, picture: Picture) -> Picture:

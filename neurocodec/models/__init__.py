@@ -18,15 +18,43 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..entropy.adaptive import Prior, TokenShape
+from ..entropy.motion import MOTION_PREFIX
+from ..entropy.motion import TABLES as MOTION_TABLES
 from ..errors import ModelError, ModelMismatchError, printable
-from ..tokenizer.config import TokenizerConfig
+from ..tokenizer.config import KINDS, MotionConfig, TokenizerConfig, config_from_dict
 
 if TYPE_CHECKING:
-    from ..tokenizer.model import Tokenizer
+    from torch import nn
 
 FOLDER = Path(__file__).parent
 DEFAULT = "magvit2-small"
 _KEY = "neurocodec"
+
+
+def token_shape(config: TokenizerConfig | MotionConfig) -> TokenShape:
+    """What the entropy model must know of a tokenizer."""
+    if isinstance(config, MotionConfig):
+        return TokenShape(config.quantizer, config.stages, config.bits, KINDS, True)
+    return TokenShape(config.quantizer, config.stages, config.bits)
+
+
+def prior_shapes(config: TokenizerConfig | MotionConfig) -> dict[str, tuple[int, int, int]]:
+    """Shapes of all tables of first counts of a bundle's entropy model."""
+    shapes = token_shape(config).table_shapes()
+    if isinstance(config, MotionConfig):
+        shapes |= {MOTION_PREFIX + name: shape for name, shape in MOTION_TABLES.items()}
+    return shapes
+
+
+def build(config: TokenizerConfig | MotionConfig) -> nn.Module:
+    """The networks of a configuration, untrained."""
+    if isinstance(config, MotionConfig):
+        from ..tokenizer.motion_model import MotionTokenizer
+
+        return MotionTokenizer(config)
+    from ..tokenizer.model import Tokenizer
+
+    return Tokenizer(config)
 
 
 @dataclass(frozen=True)
@@ -36,16 +64,25 @@ class Bundle:
     path: Path
     name: str
     hash: bytes  # SHA-256 of the file
-    config: TokenizerConfig
+    config: TokenizerConfig | MotionConfig
     card: dict[str, Any]  # what it was trained on and how
 
     @property
+    def is_motion(self) -> bool:
+        return self.config.family == "motion"
+
+    @property
+    def entropy_model(self) -> int:
+        """Number of the entropy model that codes its tokens, as in a file's header."""
+        return int(self.is_motion)
+
+    @property
     def shape(self) -> TokenShape:
-        return TokenShape(self.config.quantizer, self.config.stages, self.config.bits)
+        return token_shape(self.config)
 
     def prior(self) -> Prior:
         """The entropy model's first counts. Raises ModelError."""
-        shapes = self.shape.table_shapes()
+        shapes = prior_shapes(self.config)
         try:
             with safe_open(self.path, framework="numpy") as file:
                 prior = {name: file.get_tensor(f"prior.{name}") for name in shapes}
@@ -56,13 +93,14 @@ class Bundle:
                 raise ModelError(f"{self.path}: prior.{name} has the wrong shape")
         return prior
 
-    def tokenizer(self) -> Tokenizer:
-        """The networks, on the CPU, ready for inference. Raises ModelError."""
+    def tokenizer(self) -> Any:
+        """The networks, a Tokenizer or a MotionTokenizer, on the CPU, ready for inference.
+
+        Raises ModelError.
+        """
         import torch
 
-        from ..tokenizer.model import Tokenizer
-
-        tokenizer = Tokenizer(self.config)
+        tokenizer = build(self.config)
         prefix = "tokenizer."
         try:
             with safe_open(self.path, framework="pt") as file:
@@ -74,6 +112,8 @@ class Bundle:
         for p in tokenizer.parameters():
             if p.dim() == 5:
                 p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
+            elif p.dim() == 4:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
         return tokenizer.eval().requires_grad_(False)
 
 
@@ -84,7 +124,7 @@ def _read(path: Path, modified: int) -> Bundle:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
         description = json.loads(metadata[_KEY])
-        config = TokenizerConfig.from_dict(description["tokenizer"])
+        config = config_from_dict(description["tokenizer"])
         return Bundle(path, str(description["name"]), digest, config, description.get("card", {}))
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from None
@@ -139,7 +179,7 @@ def find_for(model_hash: bytes, model_name: str, model: str | None = None) -> Bu
 def write_bundle(
     path: str | os.PathLike[str],
     name: str,
-    tokenizer: Tokenizer,
+    tokenizer: Any,
     prior: Prior,
     card: dict[str, Any],
 ) -> None:

@@ -9,6 +9,12 @@ TEMPORAL_STRIDE = 4  # frames in one latent frame, after the first
 SPATIAL_STRIDE = 8  # luma pixels along one side of a cell
 PATCH_CHANNELS = 96  # samples of one 8x8 cell of one 4:2:0 frame: 64 Y, 16 U, 16 V
 
+# kinds of pictures of the family "motion": an intra picture's base's base, its base, itself; one
+# with earlier references alone, and one with a later reference
+COARSEST, COARSE, INTRA, INTER, BETWEEN = range(5)
+KINDS = 5
+BASE_SCALE = 4  # of an intra picture to its base
+
 
 def step_of_quality(quality: float) -> float:
     """Quality 0..100 -> quantizer step, in units of the sample range (0..1). Finer is larger."""
@@ -85,3 +91,46 @@ SIZES: dict[str, TokenizerConfig] = {
         full_kernels=True,
     ),
 }
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Shape of a tokenizer of the ``motion`` family: one picture at a time, predicted from others.
+
+    context: channels of the networks at 1/4 resolution, which see the prediction. width: channels
+    at 1/8 resolution, of the cells. blocks: residual blocks of encoder and of decoder.
+    bits, stages: K and S of the quantizer "levels"; K S = 96 samples of a cell.
+    """
+
+    family: str = "motion"
+    context: int = 48
+    context_blocks: int = 1
+    width: int = 128
+    encoder_blocks: int = 2
+    decoder_blocks: int = 2
+    quantizer: str = "levels"
+    bits: int = 8
+    stages: int = 12
+
+    @property
+    def latent_dim(self) -> int:
+        return self.bits * self.stages
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+MOTION_SIZES: dict[str, MotionConfig] = {
+    "tiny": MotionConfig(context=8, width=16, encoder_blocks=1, decoder_blocks=1),
+    "small": MotionConfig(),
+}
+
+
+def config_from_dict(values: dict[str, Any]) -> TokenizerConfig | MotionConfig:
+    """Raises TypeError for an unknown field, ValueError for an unknown family."""
+    family = values.get("family")
+    if family == "magvit2":
+        return TokenizerConfig.from_dict(values)
+    if family == "motion":
+        return MotionConfig(**values)
+    raise ValueError(f"unknown family {family!r}")

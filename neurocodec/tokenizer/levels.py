@@ -22,18 +22,31 @@ ROUNDING = 0.35  # a magnitude of n + 1 - ROUNDING or more rounds up to n + 1: a
 
 
 class LevelLFQ(nn.Module):
-    """D channels in S = D / K stages. Two sets of parameters: first latent frame, and others."""
+    """D channels in S = D / K stages. A set of parameters for each kind of latent frame: by default
+    two, for a GOP's first one and the others."""
 
-    def __init__(self, latent_dim: int, bits: int, stages: int) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        bits: int,
+        stages: int,
+        kinds: int = 2,
+        depth_bits: tuple[float, float] = (1.0, 2.0),
+        noisy_rate: bool = False,
+    ) -> None:
+        """depth_bits: taken for the cost of a cell's depth, and more where it is not 0. noisy_rate:
+        whether the rate's gradient is that of a value with uniform noise (Balle et al., ICLR 2017)
+        rather than that of the level, which has none where the level is 0."""
         super().__init__()
         if latent_dim != bits * stages:
             raise ValueError("levels: latent_dim must be bits * stages")
-        self.bits, self.stages = bits, stages
-        self.log_gain = nn.Parameter(torch.zeros(2, latent_dim))  # of the step, per channel
-        self.shrink = nn.Parameter(torch.full((2, latent_dim), 0.03))  # of magnitudes, in steps
+        self.bits, self.stages, self.depth_bits = bits, stages, depth_bits
+        self.noisy_rate = noisy_rate
+        self.log_gain = nn.Parameter(torch.zeros(kinds, latent_dim))  # of the step, per channel
+        self.shrink = nn.Parameter(torch.full((kinds, latent_dim), 0.03))  # of magnitudes, in steps
         # log scale of a Laplacian, linear in the logs of what the neighbours carry
         self.rate_weights = nn.Parameter(
-            torch.tensor([0.0, 0.25, 0.2, 0.3]).repeat(2, latent_dim, 1).transpose(1, 2).clone()
+            torch.tensor([0.0, 0.25, 0.2, 0.3]).repeat(kinds, latent_dim, 1).transpose(1, 2).clone()
         )
 
     def _levels(self, residual: Tensor, kind: int, step: Tensor) -> Tensor:
@@ -66,7 +79,7 @@ class LevelLFQ(nn.Module):
         tokens = (levels * self._coded(depth)).long()
         return tokens.view(-1, self.stages, self.bits), depth
 
-    def dequantize(self, tokens: Tensor, depth: Tensor, kind: int, step: Tensor) -> Tensor:
+    def dequantize(self, tokens: Tensor, depth: Tensor | None, kind: int, step: Tensor) -> Tensor:
         """tokens (N, S, K) -> quantized residual (N, D). The depth is implied by the tokens."""
         return self._values(tokens.flatten(1).to(self.shrink.dtype), kind, step)
 
@@ -90,13 +103,18 @@ class LevelLFQ(nn.Module):
         y = residual / (step * self.log_gain[kind].exp())
         through = levels + (y - y.detach()) * coded  # value of levels, gradient of y
         quantized = self._values(levels, kind, step) + (residual - residual.detach()) * coded
-        bits = self._rate(through, levels, kind, grid, before) * coded
-        return quantized, depth, bits.sum(1) + 1.0 + 2.0 * (depth > 0), levels
+        if self.noisy_rate:
+            noisy = y + torch.rand_like(y) - 0.5
+            bits = self._noisy_rate(noisy, levels, kind, grid, before) * coded
+        else:
+            bits = self._rate(through, levels, kind, grid, before) * coded
+        some, more = self.depth_bits
+        return quantized, depth, bits.sum(1) + some + more * (depth > 0), levels
 
-    def _rate(
-        self, through: Tensor, levels: Tensor, kind: int, grid: tuple[int, int, int], before: Tensor
+    def _log_scale(
+        self, levels: Tensor, kind: int, grid: tuple[int, int, int], before: Tensor
     ) -> Tensor:
-        """Bits of each level (N, D) under a Laplacian whose scale its causal neighbours tell."""
+        """Log scale of a Laplacian for each level (N, D), from its causal neighbours."""
         magnitude = levels.abs()
         b, h, w = grid
         field = F.pad(magnitude.view(b, h, w, -1), (0, 0, 1, 0, 1, 0))
@@ -104,13 +122,34 @@ class LevelLFQ(nn.Module):
         stages = magnitude.view(-1, self.stages, self.bits).mean(2)
         lower = F.pad(stages, (1, 0), value=1.0)[:, :-1].repeat_interleave(self.bits, 1)
         weights = self.rate_weights[kind]
-        log_scale = (
+        return (
             weights[0]
             + weights[1] * (near + 0.1).log()
             + weights[2] * (before.abs() + 0.1).log()
             + weights[3] * (lower + 0.1).log()
-        )
-        inverse = (-log_scale.clamp(-4, 7)).exp()
+        ).clamp(-4, 7)
+
+    def _noisy_rate(
+        self, noisy: Tensor, levels: Tensor, kind: int, grid: tuple[int, int, int], before: Tensor
+    ) -> Tensor:
+        """Bits of values with noise (N, D): of the unit interval around each, under the Laplacian."""
+        inverse = (-self._log_scale(levels, kind, grid, before)).exp()
+        t = noisy.abs()
+        # P(t - 1/2 .. t + 1/2), in logs where both ends are on one side of 0
+        outside = (
+            math.log(2) + (t - 0.5).clamp_min(0) * inverse
+            - torch.log1p(-(-inverse).exp() + 1e-9)
+        )  # fmt: skip
+        near = t.clamp(max=0.5)
+        inside = 1 - ((-(0.5 - near) * inverse).exp() + (-(0.5 + near) * inverse).exp()) / 2
+        return torch.where(t > 0.5, outside, -(inside + 1e-9).log()) / math.log(2)
+
+    def _rate(
+        self, through: Tensor, levels: Tensor, kind: int, grid: tuple[int, int, int], before: Tensor
+    ) -> Tensor:
+        """Bits of each level (N, D) under the Laplacian."""
+        magnitude = levels.abs()
+        inverse = (-self._log_scale(levels, kind, grid, before)).exp()
         t = through.abs()
         zero = -torch.log1p(-(-0.5 * inverse).exp() + 1e-9)
         more = math.log(2) + (t - 0.5) * inverse - torch.log1p(-(-inverse).exp() + 1e-9)

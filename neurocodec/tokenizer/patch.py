@@ -56,10 +56,10 @@ def dct_matrix(n: int) -> Tensor:
     return m
 
 
-def group_basis(latent_dim: int) -> tuple[Tensor, Tensor]:
-    """The 3D DCT of a group of four patches, lowest frequencies first.
+def group_basis(latent_dim: int, frames: int = TEMPORAL_STRIDE) -> tuple[Tensor, Tensor]:
+    """The 3D DCT of a group of ``frames`` patches, lowest frequencies first.
 
-    Returns analysis (D, 384) and synthesis (384, D). Chroma is scaled by the square root of
+    Returns analysis (D, 96 frames) and synthesis (96 frames, D). Chroma is scaled by the square root of
     CHROMA_WEIGHT, so that squared error in the latent is weighted squared error in the picture.
     """
     d8, d4 = dct_matrix(SPATIAL_STRIDE), dct_matrix(_HALF)
@@ -82,10 +82,10 @@ def group_basis(latent_dim: int) -> tuple[Tensor, Tensor]:
                 spatial.append(b.flatten())
                 keys.append(2.0 * (i + j) + 2.0)
                 gains.append(math.sqrt(CHROMA_WEIGHT))
-    dt = dct_matrix(TEMPORAL_STRIDE)
+    dt = dct_matrix(frames)
     rows = [
         (keys[s] + 2.5 * k, torch.outer(dt[k], spatial[s]).flatten(), gains[s])
-        for k in range(TEMPORAL_STRIDE)
+        for k in range(frames)
         for s in range(PATCH_CHANNELS)
     ]
     rows.sort(key=lambda row: row[0])

@@ -173,13 +173,16 @@ class Batches:
     run continues with the batches it would have seen.
     """
 
-    def __init__(self, sources: Sources, batch: int, frames: int, crop: int, seed: int = 0) -> None:
+    def __init__(
+        self, sources: Sources, batch: int, frames: int, crop: int, seed: int = 0,
+        photo_odds: float = 0.25,
+    ) -> None:  # fmt: skip
         self.sources, self.size, self.frames, self.crop = sources, batch, frames, crop
-        self.seed = seed
+        self.seed, self.photo_odds = seed, photo_odds
 
     def clip(self, rng: np.random.Generator) -> Tensor:
         s = self.sources
-        if s.photos and (not s.videos or rng.random() < 0.25):
+        if s.photos and (not s.videos or rng.random() < self.photo_odds):
             photo = s.photos[rng.integers(len(s.photos))]
             return camera_motion(photo, self.frames, self.crop, rng)
         video = s.videos[rng.integers(len(s.videos))]

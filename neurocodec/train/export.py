@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from .. import models
+from ..codec.lookahead import thumbnail
+from ..codec.picture_encoder import GopStream, PictureEncoder
+from ..codec.tokens import DEFAULT_SCALES, PictureCoder
 from ..device import autocast
-from ..entropy.adaptive import ContextModel, Prior, TokenShape, empty_prior, trained_prior
-from ..entropy.binary import BitEncoder
-from ..tokenizer.config import TokenizerConfig, step_of_quality
+from ..entropy.adaptive import (
+    ContextModel,
+    Prior,
+    TokenModel,
+    TokenShape,
+    empty_prior,
+    trained_prior,
+)
+from ..entropy.binary import BitEncoder, Counts
+from ..entropy.motion import MOTION_PREFIX, MotionModel
+from ..tokenizer.config import MotionConfig, config_from_dict, step_of_quality
 from ..tokenizer.model import Tokenizer
+from ..tokenizer.motion_model import MotionTokenizer
 from .data import load_sources
-from .tokenizer import load_checkpoint
+from .motion import merge
+from .run import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -32,51 +48,109 @@ def export(
     clips: int,
     frames: int = PRIOR_FRAMES,
     crop: int = PRIOR_CROP,
+    intra: Path | None = None,
 ) -> None:
     """Write the averaged weights of a run as a bundle, named after the target.
 
     data: training folder on whose clips the entropy model gathers its first counts; without one
-    it starts from nothing. frames and crop: of each of those clips. Raises InputError, DataError.
+    it starts from nothing. frames and crop: of each of those clips. intra: run that the networks of
+    intra pictures come from, where that is another. Raises InputError, DataError.
     """
     state = load_checkpoint(run)
-    config = TokenizerConfig.from_dict(state["tokenizer"])
-    tokenizer = Tokenizer(config)
+    config = config_from_dict(state["tokenizer"])
+    tokenizer = models.build(config)
     tokenizer.load_state_dict(state["model"])
     tokenizer.load_state_dict(state["average"], strict=False)
-    tokenizer.eval().requires_grad_(False)
-    shape = TokenShape(config.quantizer, config.stages, config.bits)
-    prior = empty_prior(shape)
-    if data is not None:
-        prior = gather_prior(tokenizer, shape, data, clips, frames, crop)
     card: dict[str, Any] = {
         "steps": state["done"],
         "hours": round(state["seconds"] / 3600, 2),
         "config": state["config"],
     }
+    if intra is not None:
+        other = load_checkpoint(intra)
+        merge(tokenizer, other["average"], "intra")
+        card["intra"] = {
+            "steps": other["done"],
+            "hours": round(other["seconds"] / 3600, 2),
+            "config": other["config"],
+        }
+    tokenizer.eval().requires_grad_(False)
+    prior = {name: np.zeros(size, np.uint8) for name, size in models.prior_shapes(config).items()}
+    if data is not None:
+        gather = gather_motion_prior if isinstance(config, MotionConfig) else gather_prior
+        prior = gather(tokenizer, models.token_shape(config), data, clips, frames, crop)
     models.write_bundle(target, target.stem, tokenizer, prior, card)
+
+
+class _Gatherer:
+    """Entropy models of one clip after the other, whose counts go on without limit."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, dict[str, Counts]] = {}
+
+    def adopt(self, part: str, model: TokenModel | MotionModel) -> None:
+        """Let a model count in the tables of those before it."""
+        if part not in self._tables:
+            self._tables[part] = model.tables
+            for table in model.tables.values():
+                table.limit = 1 << 40
+        model.tables = self._tables[part]
+
+    def prior(self) -> Prior:
+        tables = {part + name: t for part, ts in self._tables.items() for name, t in ts.items()}
+        return trained_prior(tables, PRIOR_CONFIDENCE)
+
+
+def gather_motion_prior(
+    tokenizer: MotionTokenizer, shape: TokenShape, data: Path, clips: int, frames: int, crop: int
+) -> Prior:
+    """Counts of the entropy model over ``clips`` clips, each at one of many qualities."""
+    cells = crop // 8
+    gatherer = _Gatherer()
+    device = torch.device("cpu")
+    empty = {n: np.zeros(s, np.uint8) for n, s in models.prior_shapes(tokenizer.config).items()}
+    for i, planes in enumerate(_clips(data, clips, frames, crop)):
+        step = step_of_quality(100 * (i * 0.618034 % 1))
+        coder = PictureCoder(shape, empty, (cells, cells), frames)
+        gatherer.adopt("", coder.tokens)
+        gatherer.adopt(MOTION_PREFIX, coder.motion)
+        loop = PictureEncoder(tokenizer, (cells, cells), step, DEFAULT_SCALES, device)
+        bits = BitEncoder()
+        stream = GopStream(loop)
+        for t in range(planes.shape[2]):
+            picture = planes[:, :, t]
+            y = (F.pixel_shuffle(picture[:, :4], 2)[0, 0] * 255).round().byte().numpy()
+            for tokens in stream.add(picture, thumbnail(y)):
+                coder.code(bits, tokens)
+        for tokens in stream.flush():
+            coder.code(bits, tokens)
+        logger.info("clip %d of %d: %.3f bits per pixel", i + 1, clips,
+                    bits.ideal_bits / (planes[0, 0].numel() * 4))  # fmt: skip
+    return gatherer.prior()
+
+
+def _clips(data: Path, clips: int, frames: int, crop: int) -> Iterator[Tensor]:
+    """Crops (1, 6, T, crop/2, crop/2) in 0..1 of the videos of a folder, in turn."""
+    sources = load_sources(data, frames, crop)
+    videos = [v for v in sources.videos if min(v.shape[2:]) * 2 >= crop]
+    rng = np.random.default_rng(0)
+    half = crop // 2
+    for i in range(clips):
+        video = videos[i % len(videos)]
+        y, x = (int(rng.integers(side - half + 1)) for side in video.shape[2:])
+        yield video[None, :, :frames, y : y + half, x : x + half].float() / 255
 
 
 def gather_prior(
     tokenizer: Tokenizer, shape: TokenShape, data: Path, clips: int, frames: int, crop: int
 ) -> Prior:
     """Counts of the entropy model over ``clips`` clips, each at one of many qualities."""
-    sources = load_sources(data, frames, crop)
-    videos = [v for v in sources.videos if min(v.shape[2:]) * 2 >= crop]
-    rng = np.random.default_rng(0)
     cells = crop // 8
-    tables = None
-    for i in range(clips):
-        video = videos[i % len(videos)]
-        y, x = (int(rng.integers(side - crop // 2 + 1)) for side in video.shape[2:])
-        half = crop // 2
-        planes = video[None, :, :frames, y : y + half, x : x + half].float() / 255
+    gatherer = _Gatherer()
+    for i, planes in enumerate(_clips(data, clips, frames, crop)):
         step = torch.tensor([step_of_quality(100 * (i * 0.618034 % 1))])
         model = ContextModel(shape, empty_prior(shape), (cells, cells))
-        if tables is None:
-            tables = model.tables
-            for table in tables.values():
-                table.limit = 1 << 40
-        model.tables = tables
+        gatherer.adopt("", model)
         with torch.inference_mode(), autocast(torch.device("cpu")):
             z = tokenizer.encoder(planes, step).float()
             previous, coder = None, BitEncoder()
@@ -85,4 +159,4 @@ def gather_prior(
                 model.code_frame(coder, tokens.to(torch.int16).numpy(), depth.numpy())
         logger.info("clip %d of %d: %.3f bits per pixel", i + 1, clips,
                     coder.ideal_bits / (planes[0, 0].numel() * 4))  # fmt: skip
-    return trained_prior(tables or {}, PRIOR_CONFIDENCE)
+    return gatherer.prior()

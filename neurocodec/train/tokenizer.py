@@ -6,34 +6,29 @@ pixel, weighted by (t / 0.1)^0.7 so that coarse and fine steps pull about equall
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import os
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..device import autocast, choose_device
-from ..errors import DataError, InputError
+from ..device import autocast
+from ..errors import DataError
 from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
 from ..tokenizer.lfq import LAMBDA_PER_STEP2, entropy_penalty
 from ..tokenizer.model import Tokenizer, TrainingOutput
 from ..tokenizer.patch import CHROMA_WEIGHT, psnr
 from .data import Batches, Sources, load_sources
 from .picture import comparison
+from .run import Run
 
 logger = logging.getLogger(__name__)
 
 STEP_RANGE = (0.027, 0.95)  # of the quantizer, a little wider than qualities 100 to 0
 VALIDATION_QUALITIES = (10, 50, 90)
 VALIDATION_CROP = 256
-CORRECTION_RATE = 0.03  # learning rate of corrections to the DCT, relative to the rest
 
 
 @dataclass
@@ -72,66 +67,25 @@ def loss_of(config: TrainConfig, out: TrainingOutput, planes: Tensor, step: Tens
     return loss
 
 
-class Trainer:
-    """A run in a folder: ``checkpoint.pt``, ``log.jsonl``, ``validation-*.png``."""
+class Trainer(Run):
+    """A run of the ``magvit2`` family."""
+
+    config: TrainConfig
+    model: Tokenizer
+    shape: TokenizerConfig
 
     def __init__(self, config: TrainConfig, out: Path, device: str = "auto") -> None:
-        self.config, self.out = config, out
-        self.device = choose_device(device)
         torch.manual_seed(config.seed)
-        self.shape: TokenizerConfig = SIZES[config.size]
-        self.model = Tokenizer(self.shape).to(self.device)
-        for p in self.model.parameters():
+        shape = SIZES[config.size]
+        model = Tokenizer(shape)
+        for p in model.parameters():
             if p.dim() == 5:
                 p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
-        self.average = {k: v.detach().clone() for k, v in self.model.named_parameters()}
-        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model), betas=(0.9, 0.99))
-        self.done = 0
-        self.seconds = 0.0
-
-    # -- checkpoints --------------------------------------------------------------------------
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.out / "checkpoint.pt"
-
-    def save(self) -> None:
-        state = {
-            "config": asdict(self.config),
-            "tokenizer": self.shape.to_dict(),
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "done": self.done,
-            "seconds": self.seconds,
-        }
-        part = self.checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self.checkpoint)
-
-    def resume(self) -> None:
-        """Raises InputError where the checkpoint is missing or of another size."""
-        state = load_checkpoint(self.out)
-        if state["tokenizer"] != self.shape.to_dict():
-            raise InputError(f"{self.checkpoint}: made with another tokenizer configuration")
-        self.model.load_state_dict(state["model"])
-        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.done, self.seconds = state["done"], state["seconds"]
-
-    # -- training -----------------------------------------------------------------------------
-
-    def learning_rate(self, index: int) -> float:
-        c = self.config
-        warm = min(1.0, (index + 1) / c.warm_up)
-        return (
-            c.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * index / c.steps)))
-        )
+        super().__init__(config, shape, model, out, device)
 
     def train_step(self, planes: Tensor) -> dict[str, float]:
         """One optimizer step. Raises FloatingPointError when the loss is not finite."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.done) * group["rate"]
+        self.start_step()
         rng = np.random.default_rng((self.config.seed, self.done, 1))
         low, high = np.log(STEP_RANGE)
         # stratified: every batch sees coarse and fine
@@ -141,73 +95,44 @@ class Trainer:
         with autocast(self.device):
             out = self.model(planes, step)
         loss = loss_of(self.config, out, planes, step)
-        if not torch.isfinite(loss):
-            torch.save({"planes": planes, "step": step}, self.out / "not-finite.pt")
-            raise FloatingPointError(f"loss is not finite at step {self.done}; batch saved")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        self.done += 1
-        decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
-        with torch.no_grad():
-            for name, p in self.model.named_parameters():
-                self.average[name].lerp_(p, 1 - decay)
+        self.backward(loss, {"planes": planes, "step": step})
+        norm = self.finish_step()
         pixels = planes[0, 0].numel() * 4 * len(planes)
         return {
             "loss": loss.item(),
-            "norm": float(norm),
+            "norm": norm,
             "bpp": out.bits.sum().item() / pixels,
             "mse": (out.planes - planes).square().mean().item(),
         }
 
     def run(self, batches: Batches, validation: dict[str, Tensor], progress: bool) -> None:
-        from tqdm import tqdm
-
-        config = self.config
         logger.info(
-            "training %s on %s, steps %d to %d", config.size, self.device, self.done, config.steps
+            "training %s on %s, steps %d to %d",
+            self.config.size,
+            self.device,
+            self.done,
+            self.config.steps,
         )
         if self.done == 0:
             start = torch.cat([batches.batch(-1 - i) for i in range(4)])
             self.model.init_stages(start.to(self.device), STEP_RANGE)
             self.average = {k: v.detach().clone() for k, v in self.model.named_parameters()}
             self.validate(validation)
-        recent: list[dict[str, float]] = []
-        began = time.monotonic() - self.seconds
-        bar = tqdm(total=config.steps, initial=self.done, disable=not progress, unit="step")
-        for planes in batches.iterate(self.done):
-            if self.done >= config.steps:
-                break
-            recent.append(self.train_step(planes))
-            bar.update()
-            self.seconds = time.monotonic() - began
-            if self.done % 50 == 0:
-                mean = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
-                recent.clear()
-                self.log({"step": self.done, "seconds": round(self.seconds), **mean})
-            if self.done % config.save_every == 0 or self.done == config.steps:
-                self.save()
-            if self.done % config.validate_every == 0 or self.done == config.steps:
-                self.validate(validation)
-        bar.close()
-
-    def log(self, entry: dict[str, Any]) -> None:
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        logger.info(
-            " ".join(
-                f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items()
-            )
+        self.loop(
+            batches.iterate(self.done),
+            self.train_step,
+            lambda: self.validate(validation),
+            progress,
         )
 
     # -- validation ---------------------------------------------------------------------------
 
-    @torch.no_grad()
     def validate(self, clips: dict[str, Tensor]) -> None:
         """PSNR-YUV (6:1:1) and estimated bits per pixel of the averaged weights, one picture."""
-        trained = {k: p.detach().clone() for k, p in self.model.named_parameters()}
-        self.model.load_state_dict(self.average, strict=False)
+        with self.averaged():
+            self._validate(clips)
+
+    def _validate(self, clips: dict[str, Tensor]) -> None:
         rows = []
         for quality in VALIDATION_QUALITIES:
             step = torch.tensor([step_of_quality(quality)], device=self.device)
@@ -237,29 +162,6 @@ class Trainer:
                 {"val": "mean", "step": self.done, "q": quality, "psnr": mean[0], "bpp": mean[1]}
             )
         comparison(rows).save(self.out / f"validation-{self.done:06d}.png")
-        self.model.load_state_dict(trained, strict=False)
-
-
-def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Weight decay on kernels alone. The corrections of the DCT learn slowly: at fine steps the
-    noise of large updates would cost more than they could gain."""
-    named = dict(model.named_parameters())
-    linear = [p for name, p in named.items() if name.endswith("correction")]
-    kernels = [p for name, p in named.items() if p.dim() > 2]
-    vectors = [p for name, p in named.items() if p.dim() <= 2 and not name.endswith("correction")]
-    return [
-        {"params": kernels, "weight_decay": 0.01, "rate": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "rate": 1.0},
-        {"params": linear, "weight_decay": 0.0, "rate": CORRECTION_RATE},
-    ]
-
-
-def load_checkpoint(out: Path) -> dict[str, Any]:
-    """A run's checkpoint, tensors and plain values only. Raises InputError."""
-    path = out / "checkpoint.pt"
-    if not path.is_file():
-        raise InputError(f"{path}: no checkpoint to resume from")
-    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
 
 def validation_clips(sources: Sources, frames: int) -> dict[str, Tensor]:

@@ -1,3 +1,4 @@
+import copy
 import itertools
 import random
 
@@ -11,11 +12,18 @@ from neurocodec.entropy.structure import (
     MAX_FRAMES,
     MAX_LEVEL,
     Picture,
-    code_structure,
+    StructureModel,
     regular,
 )
 
 lengths_lists = st.lists(st.integers(1, 16), min_size=1, max_size=8)
+
+
+def code_all(
+    coder: BitEncoder | BitDecoder, pictures: list[Picture] | None, frames: int
+) -> list[Picture]:
+    model = StructureModel(frames)
+    return [model.code(coder, pictures[i] if pictures else None) for i in range(frames)]
 
 
 def assert_decodable(pictures: list[Picture], frames: int) -> None:
@@ -31,8 +39,8 @@ def assert_decodable(pictures: list[Picture], frames: int) -> None:
 def round_trip(pictures: list[Picture]) -> float:
     """Returns the bits it takes."""
     coder = BitEncoder()
-    assert code_structure(coder, pictures, len(pictures)) == pictures
-    assert code_structure(BitDecoder(coder.finish()), None, len(pictures)) == pictures
+    assert code_all(coder, pictures, len(pictures)) == pictures
+    assert code_all(BitDecoder(coder.finish()), None, len(pictures)) == pictures
     return coder.ideal_bits
 
 
@@ -68,11 +76,32 @@ def test_regular_structures(lengths: list[int], frames: int) -> None:
 def test_irregular_structures(rng: random.Random, frames: int) -> None:
     order = list(range(frames))
     rng.shuffle(order)
-    pictures = []
-    for i, display in enumerate(order):
-        refs = tuple(order[rng.randrange(i)] for _ in range(rng.randrange(3) if i else 0))
-        pictures.append(Picture(display, refs, rng.randrange(MAX_LEVEL + 1)))
-    round_trip(pictures)
+    pictures: list[Picture] = []
+    model, coder = StructureModel(frames), BitEncoder()
+    for display in order:
+        refs = tuple(rng.choices(model.kept, k=rng.randrange(3))) if model.kept else ()
+        picture = Picture(display, refs, rng.randrange(MAX_LEVEL + 1))
+        if copy.deepcopy(model).code(BitEncoder(), picture) != picture:  # not kept any more
+            picture = Picture(display, (), picture.level)
+        pictures.append(model.code(coder, picture))
+    assert code_all(BitDecoder(coder.finish()), None, frames) == pictures
+    assert [p.display for p in pictures] == order
+
+
+def test_an_encoder_need_not_know_the_length() -> None:
+    pictures = regular([8, 8, 4, 3], 24)
+    model, coder = StructureModel(MAX_FRAMES), BitEncoder()
+    assert [model.code(coder, p) for p in pictures] == pictures
+    assert code_all(BitDecoder(coder.finish()), None, 24) == pictures
+
+
+def test_what_is_kept() -> None:
+    model, coder = StructureModel(33), BitEncoder()
+    pictures = regular([8], 33)
+    for picture in pictures:
+        model.code(coder, picture)
+        assert len(model.kept) <= 10
+    assert set(model.kept) == {16, *range(24, 33)}
 
 
 def test_one_irregular_picture_costs_little() -> None:
@@ -85,9 +114,9 @@ def test_one_irregular_picture_costs_little() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_decodes_to_a_structure(frames: int, seed: int) -> None:
     data = np.random.default_rng(seed).bytes(3000)
-    assert_decodable(code_structure(BitDecoder(data), None, frames), frames)
+    assert_decodable(code_all(BitDecoder(data), None, frames), frames)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 4000, b"\x00" * 4000])
 def test_special_bytes_decode_to_a_structure(data: bytes) -> None:
-    assert_decodable(code_structure(BitDecoder(data), None, 100), 100)
+    assert_decodable(code_all(BitDecoder(data), None, 100), 100)

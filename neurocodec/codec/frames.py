@@ -1,0 +1,42 @@
+"""Frames to planes of whole cells, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ..media.frame import Frame
+from ..tokenizer.config import SPATIAL_STRIDE
+from ..tokenizer.patch import planes_from_yuv, yuv_from_planes
+from .tokens import grid_of
+
+Planes = tuple[np.ndarray, np.ndarray, np.ndarray]  # y, u, v of a frame, uint8
+
+
+@dataclass(frozen=True)
+class GopEnd:
+    """Stands behind the tokens of a GOP. pts: of its frames."""
+
+    pts: list[int]
+
+
+def pad_planes(frames: list[Frame]) -> Tensor:
+    """Frames -> planes (1, 6, T, h, w) in 0..1, padded to whole cells by repeating the edge."""
+    height, width = frames[0].y.shape
+    rows, columns = (n * SPATIAL_STRIDE for n in grid_of(width, height))
+    stacks = []
+    for i, half in enumerate((1, 2, 2)):
+        stack = np.stack([frame.planes[i] for frame in frames])
+        below, right = rows // half - stack.shape[1], columns // half - stack.shape[2]
+        stacks.append(np.pad(stack, ((0, 0), (0, below), (0, right)), "edge"))
+    return planes_from_yuv(*stacks)[None].float() / 255
+
+
+def crop_planes(planes: Tensor, size: tuple[int, int]) -> list[Planes]:
+    """planes (1, 6, T, H/2, W/2) in 0..1 -> each frame, cut to size: (width, height)."""
+    y, u, v = yuv_from_planes((planes[0].float().clamp(0, 1) * 255).round().byte())
+    w, h = size
+    half_w, half_h = (w + 1) // 2, (h + 1) // 2
+    return [(y[t, :h, :w], u[t, :half_h, :half_w], v[t, :half_h, :half_w]) for t in range(len(y))]

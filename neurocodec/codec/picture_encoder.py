@@ -1,0 +1,160 @@
+"""Frames -> tokens of the ``motion`` family, GOP by GOP.
+
+A GOP is coded a mini-GOP at a time: its last picture first, then those between by bisection. Scene
+cuts start a new GOP. Where pictures far apart have little in common, mini-GOPs are shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bitstream.payloads import AudioPacket
+from ..entropy.motion import Field, MotionMemory
+from ..entropy.structure import Picture, mini_gop
+from ..media.frame import Frame
+from ..tokenizer.lfq import LAMBDA_PER_STEP2
+from ..tokenizer.motion_model import MotionTokenizer
+from .frames import GopEnd, pad_planes
+from .lookahead import CutFinder, Thumbnail, mini_gop_lengths, thumbnail
+from .pictures import PictureLoop, step_of
+from .search import Effort, search
+from .tokens import DEFAULT_SCALES, PictureTokens, grid_of, kind_of
+
+LONGEST = 8  # frames of a mini-GOP
+EFFORTS = {
+    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=()),
+    "medium": Effort(),
+    "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1)),
+}
+
+
+class PictureEncoder(PictureLoop):
+    """Makes tokens of pictures, in coding order, and keeps what a decoder will have."""
+
+    effort = EFFORTS["medium"]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._memory = MotionMemory()
+
+    @torch.inference_mode()
+    def encode(self, picture: Picture, planes: Tensor) -> PictureTokens:
+        """planes: (1, 6, H/2, W/2) in 0..1, of whole cells."""
+        if not picture.refs:
+            decoded, parts = self._intra(picture, planes=planes)
+            self.pictures[picture.display] = decoded
+            return PictureTokens(picture, None, parts)
+        step = step_of(self.step, self.scales, picture)
+        motion = self._search(picture, planes, LAMBDA_PER_STEP2 * step**2)
+        decoded, tokens = self.code(
+            self.predictions(picture, motion), kind_of(picture), step, planes=planes
+        )
+        self.pictures[picture.display] = decoded
+        return PictureTokens(picture, motion, [tokens])
+
+    def _search(self, picture: Picture, planes: Tensor, penalty: float) -> Field:
+        first, second = (picture.refs * 2)[:2]
+        suggested = self._memory.suggest(picture)
+        direct = None
+        if suggested is not None:
+            direct = torch.from_numpy(suggested.astype(np.int64))[None].to(self.device)
+        found = search(
+            planes,
+            (self.reference(first), self.reference(second)),
+            (self.pictures[first], self.pictures[second]),
+            penalty,
+            direct,
+            self.effort,
+        )
+        field = Field(
+            found.mode[0].cpu().numpy().astype(np.uint8),
+            found.fields[0].cpu().numpy().astype(np.int16),
+        )
+        self._memory.remember(picture, field, self.pictures)
+        return field
+
+
+@dataclass
+class _Waiting:
+    planes: Tensor
+    small: Thumbnail
+
+
+class GopStream:
+    """Frames of one GOP as they come, to tokens in coding order."""
+
+    def __init__(self, loop: PictureEncoder) -> None:
+        self._loop = loop
+        self._before = self._anchor = 0  # displays of the last two anchors
+        self._anchor_small: Thumbnail | None = None
+        self._waiting: list[_Waiting] = []
+        self.frames = 0
+
+    def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
+        self.frames += 1
+        if self._anchor_small is None:
+            self._anchor_small = small
+            yield self._loop.encode(Picture(0, (), 0), planes)
+            return
+        self._waiting.append(_Waiting(planes, small))
+        if len(self._waiting) == LONGEST:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[PictureTokens]:
+        """Code the frames that wait."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        assert self._anchor_small is not None
+        noise = (255 * self._loop.step) ** 2 / 12
+        start = self._anchor
+        for length in mini_gop_lengths(self._anchor_small, [w.small for w in waiting], noise):
+            for picture in mini_gop(self._before, self._anchor, length):
+                yield self._loop.encode(picture, waiting[picture.display - start - 1].planes)
+            self._before, self._anchor = self._anchor, self._anchor + length
+            self._loop.forget((self._before, self._anchor))
+        self._anchor_small = waiting[-1].small
+
+
+def tokenize_pictures(
+    events: Iterable[Frame | AudioPacket],
+    tokenizer: MotionTokenizer,
+    step: float,
+    gop_frames: int,
+    device: torch.device,
+    effort: str = "medium",
+    scales: tuple[int, ...] = DEFAULT_SCALES,
+) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
+    """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio packets
+    as they come."""
+    gop: GopStream | None = None
+    pts: list[int] = []
+    cuts = CutFinder()
+    for event in events:
+        if isinstance(event, AudioPacket):
+            yield event
+            continue
+        small = thumbnail(event.y)
+        if gop is not None and (cuts.is_cut(small) or len(pts) == gop_frames):
+            yield from gop.flush()
+            yield GopEnd(pts)
+            gop, pts = None, []
+        elif gop is None:
+            cuts.is_cut(small)
+        if gop is None:
+            height, width = event.y.shape
+            loop = PictureEncoder(tokenizer, grid_of(width, height), step, scales, device)
+            loop.effort = EFFORTS[effort]
+            gop = GopStream(loop)
+        pts.append(event.pts)
+        planes = pad_planes([event])[:, :, 0].to(device)
+        yield from gop.add(planes, small)
+    if gop is not None:
+        yield from gop.flush()
+        yield GopEnd(pts)

@@ -1,0 +1,156 @@
+"""Pictures of the ``motion`` family: the closed loop that encoder and decoder share.
+
+Both sides keep the decoded pictures that others may be predicted from, predict with the same motion,
+and make the same picture of the same tokens; the encoder alone has a picture to make tokens of.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..device import autocast
+from ..entropy.motion import Field
+from ..entropy.structure import Picture
+from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
+from ..tokenizer.motion import Reference, predict
+from ..tokenizer.motion_model import MotionTokenizer, base_of, enlarged
+from .frames import Planes, crop_planes
+from .tokens import DEFAULT_SCALES, SCALE_ONE, Grid, LatentTokens, PictureTokens, grids_of, kind_of
+
+_LEVELS = len(DEFAULT_SCALES) - 2
+_REFERENCES = 3  # interpolated pictures held at once: they are 16 times as large
+
+
+def step_of(step: float, scales: tuple[int, ...], picture: Picture) -> float:
+    return step * scales[2 + min(picture.level, _LEVELS - 1)] / SCALE_ONE
+
+
+class PictureLoop:
+    """The pictures of one GOP, in coding order. Decoded pictures are planes (1, 6, H/2, W/2) in 0..1,
+    multiples of 1/255, of whole cells."""
+
+    def __init__(
+        self, tokenizer: MotionTokenizer, grid: Grid, step: float, scales: tuple[int, ...],
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.tokenizer, self.grid, self.device = tokenizer, grid, device
+        self.step, self.scales = step, scales
+        self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
+        self._references: dict[int, Reference] = {}  # of the pictures used last
+
+    def reference(self, display: int) -> Reference:
+        reference = self._references.pop(display, None)
+        self._references[display] = reference or Reference(self.pictures[display], torch.float16)
+        while len(self._references) > _REFERENCES:
+            self._references.pop(next(iter(self._references)))
+        return self._references[display]
+
+    def forget(self, keep: tuple[int, ...]) -> None:
+        """Drop all pictures but these."""
+        self.pictures = {k: v for k, v in self.pictures.items() if k in keep}
+        self._references = {k: v for k, v in self._references.items() if k in keep}
+
+    def predictions(self, picture: Picture, motion: Field) -> tuple[Tensor, Tensor]:
+        first, second = (picture.refs * 2)[:2]
+        mode = torch.from_numpy(motion.mode.astype(np.int64))[None].to(self.device)
+        fields = torch.from_numpy(motion.mv.astype(np.int64))[None].to(self.device)
+        return predict((self.reference(first), self.reference(second)), mode, fields)
+
+    # -- one coded part: tokens to planes, or planes to tokens and planes -----------------------
+
+    def code(
+        self, predictions: tuple[Tensor, Tensor], kind: int, step: float,
+        planes: Tensor | None = None, tokens: LatentTokens | None = None,
+    ) -> tuple[Tensor, LatentTokens]:  # fmt: skip
+        """The decoded planes of a part; an encoder gives ``planes``, a decoder ``tokens``."""
+        model = self.tokenizer
+        nets = model.networks(kind)
+        t = torch.tensor([step], dtype=torch.float32, device=self.device)
+        condition, wide = model.condition(kind, t, predictions[0]), t.view(1, 1, 1, 1)
+        with autocast(self.device):
+            prediction, context = nets.context(*predictions, condition)
+            if tokens is None:
+                assert planes is not None
+                z = nets.encoder(planes, prediction, context, condition, wide)
+                tokens = self.quantize(z, kind, t)
+            levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
+            h, w, s, k = levels.shape
+            q = model.lfq.dequantize(levels.view(h * w, s, k), None, kind, t)
+            q = q.view(1, h, w, s * k).permute(0, 3, 1, 2)
+            out = nets.decoder(q, prediction, context, condition, wide)
+        return (out.float().clamp(0, 1) * 255).round() / 255, tokens
+
+    def quantize(self, z: Tensor, kind: int, step: Tensor) -> LatentTokens:
+        h, w = z.shape[2:]
+        tokens, depth = self.tokenizer.lfq.quantize(
+            z[0].permute(1, 2, 0).flatten(0, 1).float(), kind, step
+        )
+        return LatentTokens(
+            tokens.view(h, w, *tokens.shape[1:]).to(torch.int16).cpu().numpy(),
+            depth.view(h, w).cpu().numpy(),
+        )
+
+    @torch.inference_mode()
+    def decode(self, item: PictureTokens) -> Tensor:
+        """Tokens of the next picture -> its planes, which are kept."""
+        if item.motion is None:
+            planes, _ = self._intra(item.picture, tokens=item.parts)
+        else:
+            step = step_of(self.step, self.scales, item.picture)
+            planes, _ = self.code(
+                self.predictions(item.picture, item.motion), kind_of(item.picture), step,
+                tokens=item.parts[0],
+            )  # fmt: skip
+        self.pictures[item.picture.display] = planes
+        return planes
+
+    def _intra(
+        self,
+        picture: Picture,
+        planes: Tensor | None = None,
+        tokens: list[LatentTokens] | None = None,
+    ) -> tuple[Tensor, list[LatentTokens]]:
+        sources: list[Tensor | None] = [None] * 3
+        if planes is not None:
+            base = base_of(planes)
+            sources = [base_of(base), base, planes]
+        own = step_of(self.step, self.scales, picture)
+        steps = [self.step * scale / SCALE_ONE for scale in self.scales[:2]] + [own]
+        decoded: Tensor | None = None
+        parts = []
+        half = SPATIAL_STRIDE // 2
+        for i, (h, w) in enumerate(grids_of(self.grid)):
+            if decoded is None:
+                prediction = torch.full((1, 6, h * half, w * half), 0.5, device=self.device)
+            else:
+                prediction = enlarged(decoded, (h * half, w * half))
+            decoded, part = self.code(
+                (prediction, prediction), (COARSEST, COARSE, INTRA)[i], steps[i], sources[i],
+                tokens[i] if tokens else None,
+            )  # fmt: skip
+            parts.append(part)
+        assert decoded is not None
+        return decoded, parts
+
+
+class PictureSynthesizer:
+    """Tokens of one GOP's pictures, in coding order, to frames in order of time."""
+
+    def __init__(self, loop: PictureLoop, size: tuple[int, int]) -> None:
+        """size: (width, height) of the frames to give."""
+        self._loop, self._size = loop, size
+        self._ready: dict[int, Planes] = {}
+        self._next = 0
+
+    def __call__(self, item: PictureTokens) -> list[Planes]:
+        """The (y, u, v) of the frames that are now complete; often none."""
+        planes = self._loop.decode(item)
+        self._loop.forget(item.kept)
+        self._ready[item.picture.display] = crop_planes(planes[:, :, None], self._size)[0]
+        out = []
+        while self._next in self._ready:
+            out.append(self._ready.pop(self._next))
+            self._next += 1
+        return out

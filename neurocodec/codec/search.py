@@ -1,0 +1,294 @@
+"""Motion search: which blocks of two references predict a picture, at what rate.
+
+Candidates for each block are optical flow (DIS, Kroeger et al., ECCV 2016), no motion, a given field
+and what the neighbours chose; the best is refined down to quarter pixels. The choice is by squared
+error + lambda * bits, first for blocks of 16x16, then for cells of 8x8, all blocks at once; the bits
+are an estimate: what differs from its neighbours costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..tokenizer.motion import BOTH, DIRECT, FIRST, MAX_VECTOR, SECOND, Reference
+
+# Bits for each of a cell's four neighbours that moves otherwise, and for the size of the difference. A
+# region that moves on its own then pays for its outline, whatever it gains inside.
+EDGE_BITS = 2.0
+EDGE_BITS_PER_OCTAVE = 0.5
+# Error of a cell, in bits it is worth, above which its residual will be coded: from there on a doubling
+# of the error costs no more distortion, but some bits.
+CODED_BITS = 25.0
+SIZES = (64, 32, 16, 8)  # of blocks
+MODE_BITS = 3.5  # for each neighbour of another mode
+_NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y and x
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look. steps: sizes of the refinement's moves in quarter pixels, 16x16 blocks first,
+    then cells; rounds: how often cells look at their neighbours; both: refine pairs jointly."""
+
+    coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
+    fine: tuple[int, ...] = (4, 2, 1)
+    rounds: int = 2
+    both: tuple[int, ...] = (2, 1)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """mode (B, h, w), fields (B, 2, h, w, 2), both int64; see ``tokenizer/motion.py``."""
+
+    mode: Tensor
+    fields: Tensor
+
+
+def luma(planes: Tensor) -> Tensor:
+    """planes (B, 6, H/2, W/2) -> (B, H, W)."""
+    return F.pixel_shuffle(planes[:, :4], 2)[:, 0]
+
+
+def optical_flow(current: Tensor, reference: Tensor) -> Tensor:
+    """(B, H, W) in 0..1, twice -> (B, H, W, 2) in pixels: where the reference has what is here."""
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    images = [(x.clamp(0, 1) * 255).round().byte().cpu().numpy() for x in (current, reference)]
+    flows = [dis.calc(a, b, None) for a, b in zip(*images, strict=True)]  # type: ignore[call-overload]
+    return torch.from_numpy(np.stack(flows)).to(current.device)
+
+
+def _blocks(x: Tensor, size: int) -> Tensor:
+    """(B, H, W) -> (B, h, w, size, size)."""
+    b, h, w = x.shape
+    return x.view(b, h // size, size, w // size, size).transpose(2, 3)
+
+
+def _grid(flow: Tensor, size: int) -> Tensor:
+    """Mean of a flow (B, H, W, 2) over blocks, in quarter pixels: int64."""
+    mean = F.avg_pool2d(flow.permute(0, 3, 1, 2), size, ceil_mode=True)
+    return (mean.permute(0, 2, 3, 1) * 4).round().long()
+
+
+def _neighbours(field: Tensor) -> list[Tensor]:
+    """The fields of the neighbours left, above, below and right; edges see themselves."""
+    h, w = field.shape[1:3]
+    padded = F.pad(field.permute(0, 3, 1, 2).float(), (1, 1, 1, 1), mode="replicate")
+    padded = padded.permute(0, 2, 3, 1).long()
+    return [padded[:, y : y + h, x : x + w] for y, x in _NEXT_TO]
+
+
+def _worth(error: Tensor, size: int, penalty: float) -> Tensor:
+    """Squared error of blocks -> what it will cost, distortion + penalty * bits."""
+    knee = CODED_BITS * penalty * (size / 8) ** 2
+    return torch.where(error < knee, error, knee * (1 + (error.clamp_min(1e-9) / knee).log()))
+
+
+def vector_bits(field: Tensor) -> Tensor:
+    """Estimated bits of each vector (B, h, w), given its neighbours."""
+    return _bits(field, _neighbours(field))
+
+
+def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
+    distance = torch.stack([(field - n).abs().sum(-1) for n in neighbours]).float()
+    bits = EDGE_BITS * (distance > 0) + EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
+    return bits.sum(0)
+
+
+class _Search:
+    """Best vectors so far of all blocks of one size, to one reference."""
+
+    def __init__(
+        self, target: Tensor, reference: Reference, size: int, penalty: float,
+        other: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        """target: (B, H, W); penalty: squared error a bit must save. other: blocks from another
+        reference, of which and these the mean is to be the target."""
+        share = 1.0 if other is None else 0.25
+        self._target = _blocks(target, size)
+        self._reference, self._size, self._penalty = reference, size, penalty
+        self._share = share
+        if other is not None:
+            self._target = 2 * self._target - other
+        h, w = self._target.shape[1:3]
+        self._board = (torch.arange(h)[:, None] + torch.arange(w)).to(target.device) % 2 == 0
+        zero = torch.zeros(self._target.shape[:3] + (2,), dtype=torch.long, device=target.device)
+        self.start_from(zero)
+
+    def _error(self, field: Tensor) -> Tensor:
+        blocks = self._reference.luma_blocks(field, self._size)
+        return (blocks - self._target).square_().sum((3, 4))
+
+    def _of(self, field: Tensor, error: Tensor) -> Tensor:
+        worth = _worth(error * self._share, self._size, self._penalty)
+        return worth + self._penalty * self._size / 8 * _bits(field, self._around)
+
+    def look_around(self) -> None:
+        """Offer each block what its neighbours have: to one colour of a chessboard, then the other, for
+        blocks that changed places at once would never agree."""
+        for colour in (self._board, ~self._board):
+            self._around = _neighbours(self.field)
+            self._cost = self._of(self.field, self.error)
+            for candidate in self._around:
+                self.offer(candidate, colour)
+        self._around = _neighbours(self.field)
+        self._cost = self._of(self.field, self.error)
+
+    def offer(self, field: Tensor, where: Tensor | None = None) -> None:
+        """Take the vectors of a field that cost less, where allowed."""
+        field = field.clamp(-MAX_VECTOR, MAX_VECTOR)
+        error = self._error(field)
+        cost = self._of(field, error)
+        better = cost < self._cost
+        if where is not None:
+            better &= where
+        self.field = torch.where(better[..., None], field, self.field)
+        self.error = torch.where(better, error, self.error)
+        self._cost = torch.where(better, cost, self._cost)
+
+    def start_from(self, field: Tensor) -> None:
+        self.field, self.error = field, self._error(field)
+        self._around = _neighbours(field)
+        self._cost = self._of(field, self.error)
+
+    def refine(self, steps: tuple[int, ...]) -> None:
+        for step in steps:
+            start = self.field
+            for dy in (-step, 0, step):
+                for dx in (-step, 0, step):
+                    if dx or dy:
+                        self.offer(start + torch.tensor([dx, dy], device=start.device))
+
+
+def _search(
+    target: Tensor, reference: Reference, flow: Tensor, before: Tensor | None, penalty: float,
+    effort: Effort,
+) -> _Search:  # fmt: skip
+    """before: a further candidate for every cell, (B, h, w, 2)."""
+    field: Tensor | None = None
+    for size, steps in zip(
+        SIZES, (effort.coarse,) * (len(SIZES) - 1) + (effort.fine,), strict=True
+    ):
+        pad = [(-side) % size for side in target.shape[1:]]
+        padded = F.pad(target[:, None], (0, pad[1], 0, pad[0]), mode="replicate")[:, 0]
+        level = _Search(padded, reference, size, penalty)
+        h, w = level.field.shape[1:3]
+        if field is not None:
+            field = field.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :h, :w]
+            level.start_from(field)
+            level.offer(torch.zeros_like(field))
+        level.offer(_grid(flow, size)[:, :h, :w])
+        if before is not None:
+            level.offer(before[:, :: size // 8, :: size // 8])
+        level.refine(steps)
+        for _ in range(effort.rounds):
+            level.look_around()
+        field = level.field
+    return level
+
+
+def search(
+    planes: Tensor,
+    references: tuple[Reference, Reference],
+    reference_planes: tuple[Tensor, Tensor],
+    penalty: float,
+    direct: Tensor | None = None,
+    effort: Effort = Effort(),  # noqa: B008
+) -> Motion:
+    """Modes and vectors for a picture.
+
+    planes, reference_planes: (B, 6, H/2, W/2) in 0..1, of the picture and its references.
+    penalty: squared error (of luma, in units of the range) that a bit must save.
+    direct: fields (B, 2, h, w, 2) that cost next to nothing.
+    """
+    target = luma(planes)
+    same = references[0] is references[1]
+    found = []
+    for i, reference in enumerate(references[:1] if same else references):
+        flow = optical_flow(target, luma(reference_planes[i]))
+        given = direct[:, i] if direct is not None else None
+        found.append(_search(target, reference, flow, given, penalty, effort))
+    if same:
+        field = found[0].field
+        return Motion(
+            torch.zeros_like(field[..., 0]), torch.stack([field, torch.zeros_like(field)], 1)
+        )
+    return _choose_modes(target, references, found, penalty, direct, effort)
+
+
+def _choose_modes(
+    target: Tensor, references: tuple[Reference, Reference], found: list[_Search], penalty: float,
+    direct: Tensor | None, effort: Effort,
+) -> Motion:  # fmt: skip
+    first, second = (s.field for s in found)
+    if effort.both:  # with one vector kept, the other's best target is twice the picture less it
+        for i in (1, 0):
+            other = references[1 - i].luma_blocks(found[1 - i].field, 8)
+            joint = _Search(target, references[i], 8, penalty, other)
+            joint.start_from(found[i].field)
+            joint.look_around()
+            joint.refine(effort.both)
+            if i == 1:
+                pair_second = joint.field
+                found = [found[0], joint]
+            else:
+                pair_first = joint.field
+        pair = (pair_first, pair_second)
+    else:
+        pair = (first, second)
+    candidates = [(first, None), (None, second), pair]
+    if direct is not None:
+        candidates.append((direct[:, 0], direct[:, 1]))
+    blocks = _blocks(target, 8)
+    costs = []
+    for candidate in candidates:
+        predicted = [
+            reference.luma_blocks(field, 8)
+            for reference, field in zip(references, candidate, strict=True)
+            if field is not None
+        ]
+        error = (sum(predicted) / len(predicted) - blocks).square().sum((3, 4))
+        cost = _worth(error, 8, penalty)
+        if len(costs) != DIRECT:
+            cost = cost + penalty * sum(vector_bits(f) for f in candidate if f is not None)
+        costs.append(cost)
+    cost = torch.stack(costs)
+    mode = _smooth_labels(cost, penalty * MODE_BITS)
+    fields = torch.stack([first, second], 1)
+    fields = torch.where((mode == BOTH)[:, None, ..., None], torch.stack(pair, 1), fields)
+    if direct is not None:
+        fields = torch.where((mode == DIRECT)[:, None, ..., None], direct, fields)
+    used = torch.stack([mode != SECOND, mode != FIRST], 1)
+    return Motion(mode, fields * used[..., None])
+
+
+def _smooth_labels(cost: Tensor, edge: float) -> Tensor:
+    """Labels (B, h, w) of low cost (labels, B, h, w) + edge for each two neighbours that differ.
+
+    Iterated conditional modes (Besag, J. R. Stat. Soc. B 48(3), 1986) of large blocks first, whose
+    labels then start those of smaller ones.
+    """
+    labels, _, h, w = cost.shape
+    out: Tensor | None = None
+    for size in (8, 4, 2, 1):
+        pad = (0, -w % size, 0, -h % size)
+        pooled = F.avg_pool2d(F.pad(cost, pad, mode="replicate"), size) * size**2
+        rows, columns = pooled.shape[2:]
+        if out is None:
+            out = pooled.argmin(0)
+        else:
+            out = out.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :rows, :columns]
+        board = torch.arange(rows, device=cost.device)[:, None] + torch.arange(
+            columns, device=cost.device
+        )
+        for i in range(6):
+            around = torch.stack([n[..., 0] for n in _neighbours(out[..., None])])
+            differ = torch.stack([(around != label).float().sum(0) for label in range(labels)])
+            better = (pooled + edge * size * differ).argmin(0)
+            out = torch.where(board % 2 == i % 2, better, out)
+    assert out is not None
+    return out

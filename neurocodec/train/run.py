@@ -1,0 +1,192 @@
+"""What every training run does: steps, moving averages, checkpoints, a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..device import choose_device
+from ..errors import InputError
+
+logger = logging.getLogger(__name__)
+
+CORRECTION_RATE = 0.03  # learning rate of corrections to the DCT, relative to the rest
+
+
+class RunConfig(Protocol):
+    """What a run needs of its configuration, a dataclass."""
+
+    steps: int
+    learning_rate: float
+    warm_up: int
+    ema: float
+    clip_norm: float
+    seed: int
+    save_every: int
+    validate_every: int
+
+
+class Shape(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class Run:
+    """A run in a folder: ``checkpoint.pt``, ``log.jsonl``, ``validation-*.png``."""
+
+    def __init__(
+        self, config: Any, shape: Shape, model: nn.Module, out: Path, device: str = "auto"
+    ) -> None:
+        """config: a dataclass, see :class:`RunConfig`. shape: of the model."""
+        self.config, self.shape, self.out = config, shape, out
+        self.device = choose_device(device)
+        self.model = model.to(self.device)
+        self.average = {k: v.detach().clone() for k, v in self.model.named_parameters()}
+        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model), betas=(0.9, 0.99))
+        self.done = 0
+        self.seconds = 0.0
+
+    # -- checkpoints --------------------------------------------------------------------------
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def save(self) -> None:
+        state = {
+            "config": asdict(self.config),
+            "tokenizer": self.shape.to_dict(),
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+            "seconds": self.seconds,
+        }
+        part = self.checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        os.replace(part, self.checkpoint)
+
+    def resume(self) -> None:
+        """Raises InputError where the checkpoint is missing or of another size."""
+        state = load_checkpoint(self.out)
+        if state["tokenizer"] != self.shape.to_dict():
+            raise InputError(f"{self.checkpoint}: made with another tokenizer configuration")
+        self.model.load_state_dict(state["model"])
+        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done, self.seconds = state["done"], state["seconds"]
+
+    # -- training -----------------------------------------------------------------------------
+
+    def learning_rate(self, index: int) -> float:
+        """Warm-up and cosine. Overridden where a run is to be lengthened later."""
+        c = self.config
+        warm = min(1.0, (index + 1) / c.warm_up)
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * index / c.steps))
+        return float(c.learning_rate * warm * cosine)
+
+    def start_step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.done) * group["rate"]
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor, batch: dict[str, Tensor]) -> None:
+        """Raises FloatingPointError when the loss is not finite; the batch is kept then."""
+        if not torch.isfinite(loss):
+            torch.save(batch, self.out / "not-finite.pt")
+            raise FloatingPointError(f"loss is not finite at step {self.done}; batch saved")
+        loss.backward()
+
+    def finish_step(self) -> float:
+        """Clip, update, average. Returns the norm of the gradient."""
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.done += 1
+        decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                self.average[name].lerp_(p, 1 - decay)
+        return float(norm)
+
+    def loop(
+        self,
+        batches: Iterable[Any],
+        step: Callable[[Any], dict[str, float]],
+        validate: Callable[[], None],
+        progress: bool,
+    ) -> None:
+        """Train from where the run is to its last step. batches: from there on."""
+        from tqdm import tqdm
+
+        config = self.config
+        recent: list[dict[str, float]] = []
+        began = time.monotonic() - self.seconds
+        bar = tqdm(total=config.steps, initial=self.done, disable=not progress, unit="step")
+        for batch in batches:
+            if self.done >= config.steps:
+                break
+            recent.append(step(batch))
+            bar.update()
+            self.seconds = time.monotonic() - began
+            if self.done % 50 == 0:
+                mean = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
+                recent.clear()
+                self.log({"step": self.done, "seconds": round(self.seconds), **mean})
+            if self.done % config.save_every == 0 or self.done == config.steps:
+                self.save()
+            if self.done % config.validate_every == 0 or self.done == config.steps:
+                validate()
+        bar.close()
+
+    def log(self, entry: dict[str, Any]) -> None:
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        logger.info(
+            " ".join(
+                f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items()
+            )
+        )
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the model has the averaged weights."""
+        trained = {k: p.detach().clone() for k, p in self.model.named_parameters()}
+        self.model.load_state_dict(self.average, strict=False)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.load_state_dict(trained, strict=False)
+
+
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Weight decay on kernels alone. The corrections of the DCT learn slowly: at fine steps the
+    noise of large updates would cost more than they could gain."""
+    named = {k: p for k, p in model.named_parameters() if p.requires_grad}
+    linear = [p for name, p in named.items() if name.endswith("correction")]
+    kernels = [p for name, p in named.items() if p.dim() > 2]
+    vectors = [p for name, p in named.items() if p.dim() <= 2 and not name.endswith("correction")]
+    return [
+        {"params": kernels, "weight_decay": 0.01, "rate": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "rate": 1.0},
+        {"params": linear, "weight_decay": 0.0, "rate": CORRECTION_RATE},
+    ]
+
+
+def load_checkpoint(out: Path) -> dict[str, Any]:
+    """A run's checkpoint, tensors and plain values only. Raises InputError."""
+    path = out / "checkpoint.pt"
+    if not path.is_file():
+        raise InputError(f"{path}: no checkpoint to resume from")
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
