@@ -77,13 +77,15 @@ class Reference:
             .to(dtype)
         )
 
-    def luma_blocks(self, field: Tensor, block: int) -> Tensor:
-        """Blocks at the grid of ``field`` (B, H/block, W/block, 2), not overlapped:
-        (B, h, w, block, block)."""
-        return _gather(self.luma, field, block, block, MARGIN)
+    def luma_blocks(self, field: Tensor, block: int, every: int = 1) -> Tensor:
+        """Blocks at the grid of ``field`` (B, H/block, W/block, 2), not overlapped, and of each row
+        and column of them every n-th sample: (B, h, w, block/every, block/every)."""
+        return _gather(self.luma, field, block, block, MARGIN, every)
 
 
-def _gather(phases: Tensor, field: Tensor, stride: int, size: int, margin: int) -> Tensor:
+def _gather(
+    phases: Tensor, field: Tensor, stride: int, size: int, margin: int, every: int = 1
+) -> Tensor:
     """phases (B, 16, H, W); windows of ``size`` around blocks of ``stride`` -> (B, h, w, size, size)."""
     b, _, height, width = phases.shape
     _, h, w, _ = field.shape
@@ -96,7 +98,8 @@ def _gather(phases: Tensor, field: Tensor, stride: int, size: int, margin: int) 
     x = (torch.arange(w, device=device) * stride + start + whole[..., 0]).clamp(0, width - size)
     phase = part[..., 1] * 4 + part[..., 0] + 16 * torch.arange(b, device=device)[:, None, None]
     at = (phase * height + y) * width + x
-    inside = torch.arange(size, device=device)[:, None] * width + torch.arange(size, device=device)
+    line = torch.arange(0, size, every, device=device)
+    inside = line[:, None] * width + line
     return phases.reshape(-1).take(at[..., None, None] + inside).float()
 
 

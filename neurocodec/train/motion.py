@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..codec.tokens import DEFAULT_SCALES, SCALE_ONE
 from ..device import autocast
 from ..entropy.structure import regular
 from ..errors import UsageError
@@ -44,9 +45,10 @@ from .windows import FRAMES, WindowBatch, WindowBatches
 
 logger = logging.getLogger(__name__)
 
-# quantizer steps relative to the GOP's, by level of the picture
-LEVEL_STEPS = (0.7, 0.85, 1.1, 1.25, 1.4)
-BASE_STEPS = (0.4, 0.25)  # of an intra picture's base, and of the base's base
+# quantizer steps relative to the GOP's: of an intra picture's base and of the base's base, and by
+# level of the picture
+BASE_STEPS = tuple(scale / SCALE_ONE for scale in DEFAULT_SCALES[1::-1])
+LEVEL_STEPS = tuple(scale / SCALE_ONE for scale in DEFAULT_SCALES[2:])
 JITTER = 0.3  # of the log of a picture's step
 DECAY_PART = 0.3  # of the run, at its end, in which the learning rate falls
 PARTS = ("both", "intra", "inter")
