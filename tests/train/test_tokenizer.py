@@ -8,7 +8,8 @@ from PIL import Image
 
 from neurocodec import models
 from neurocodec.codec.compare import compare
-from neurocodec.codec.compress import compress, pad_planes
+from neurocodec.codec.compress import compress
+from neurocodec.codec.frames import pad_planes
 from neurocodec.errors import DataError, InputError
 from neurocodec.tokenizer.config import SIZES
 from neurocodec.train.export import export
