@@ -27,7 +27,7 @@ from ..entropy.adaptive import (
 )
 from ..entropy.binary import BitEncoder, Counts
 from ..entropy.motion import MOTION_PREFIX, MotionModel
-from ..tokenizer.config import MotionConfig, config_from_dict, step_of_quality
+from ..tokenizer.config import MotionConfig, TokenizerConfig, config_from_dict, step_of_quality
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.motion_model import MotionTokenizer
 from .data import load_sources
@@ -58,7 +58,7 @@ def export(
     """
     state = load_checkpoint(run)
     config = config_from_dict(state["tokenizer"])
-    tokenizer = models.build(config)
+    tokenizer: Any = models.build(config)
     tokenizer.load_state_dict(state["model"])
     tokenizer.load_state_dict(state["average"], strict=False)
     card: dict[str, Any] = {
@@ -75,11 +75,15 @@ def export(
             "config": other["config"],
         }
     tokenizer.eval().requires_grad_(False)
-    prior = {name: np.zeros(size, np.uint8) for name, size in models.prior_shapes(config).items()}
+    prior = _no_counts(config)
     if data is not None:
-        gather = gather_motion_prior if isinstance(config, MotionConfig) else gather_prior
+        gather: Any = gather_motion_prior if isinstance(config, MotionConfig) else gather_prior
         prior = gather(tokenizer, models.token_shape(config), data, clips, frames, crop)
     models.write_bundle(target, target.stem, tokenizer, prior, card)
+
+
+def _no_counts(config: TokenizerConfig | MotionConfig) -> Prior:
+    return {name: np.zeros(size, np.uint8) for name, size in models.prior_shapes(config).items()}
 
 
 class _Gatherer:
@@ -108,7 +112,7 @@ def gather_motion_prior(
     cells = crop // 8
     gatherer = _Gatherer()
     device = torch.device("cpu")
-    empty = {n: np.zeros(s, np.uint8) for n, s in models.prior_shapes(tokenizer.config).items()}
+    empty = _no_counts(tokenizer.config)
     for i, planes in enumerate(_clips(data, clips, frames, crop)):
         step = step_of_quality(100 * (i * 0.618034 % 1))
         coder = PictureCoder(shape, empty, (cells, cells), frames)

@@ -131,11 +131,11 @@ class MotionRun(Run):
     # -- pictures -------------------------------------------------------------------------------
 
     def code(
-        self, x: Tensor, predictions: tuple[Tensor, Tensor], kind: int, step: Tensor, before: Tensor,
-        learn: bool, weight: float = 1.0,
+        self, x: Tensor, predictions: tuple[Tensor, Tensor], kind: int, step: Tensor,
+        before: Tensor, learn: bool, weight: float = 1.0,
     ) -> tuple[Tensor, Tensor, float, float]:  # fmt: skip
-        """Code one picture of each clip, and learn from it. weight: of the loss. Returns the rounded
-        picture, levels, loss and bits per pixel."""
+        """Code one picture of each clip, and learn from it. weight: of the loss. Returns the
+        rounded picture, levels, loss and bits per pixel."""
         with torch.set_grad_enabled(learn), autocast(self.device):
             out = self.model(x, predictions, kind, step, before)
         loss = cost_of(x, out.planes, out.bits, step)
@@ -222,8 +222,8 @@ def jitter(step: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def levels_before(mode: Tensor, fields: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Magnitudes of the tokens a picture's prediction comes from, (B, h, w, D): of the reference used,
-    the larger of two."""
+    """Magnitudes of the tokens a picture's prediction comes from, (B, h, w, D): of the reference
+    used, the larger of two."""
     a = aligned(first, fields[:, 0]).abs()
     b = aligned(second, fields[:, 1]).abs()
     both = torch.where((mode == SECOND)[..., None], b, torch.maximum(a, b))

@@ -38,8 +38,8 @@ _EFFORT = Effort(coarse=(8, 3, 1), fine=(2, 1), rounds=1, both=(1,))
 
 @dataclass
 class Windows:
-    """planes (N, 9, 6, S/2, S/2) uint8; length (N,) of their mini-GOPs, step (N,) they were searched
-    for; in coding order mode (N, 8, h, w) uint8 and fields (N, 8, 2, h, w, 2) int16."""
+    """planes (N, 9, 6, S/2, S/2) uint8; length (N,) of their mini-GOPs, step (N,) they were
+    searched for; in coding order mode (N, 8, h, w) uint8 and fields (N, 8, 2, h, w, 2) int16."""
 
     planes: Tensor
     length: Tensor
@@ -108,7 +108,7 @@ def make_windows(sources: Sources, count: int, seed: int = 0) -> Windows:
                 torch.full((GROUP,), step),
                 torch.stack(modes, 1),
                 torch.stack(fields, 1),
-            )  # fmt: skip
+            )
         )
         if i % 25 == 0:
             logger.info("%d of %d windows", i * GROUP, count)
@@ -125,7 +125,7 @@ def _suggested(memories: list[MotionMemory], picture: Picture) -> Tensor | None:
 
 @dataclass
 class WindowBatch:
-    """Windows of one mini-GOP length: x (B, 9, 6, S/2, S/2) float in 0..1; the rest as in Windows."""
+    """Windows of one mini-GOP length: x (B, 9, 6, S/2, S/2) in 0..1; the rest as in Windows."""
 
     x: Tensor
     length: int
