@@ -22,7 +22,7 @@ from PIL import Image
 
 import neurocodec
 from neurocodec import models
-from neurocodec.codec.compress import GopTokenizer
+from neurocodec.codec.latents import GopTokenizer
 from neurocodec.codec.verify import verify
 from neurocodec.demo import write_source
 from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape, empty_prior, trained_prior

@@ -23,10 +23,16 @@ from . import options, print_json, printable
 @click.option(
     "--gop",
     type=int,
-    default=65,
-    show_default=True,
     metavar="N",
-    help="Frames between points where decoding can begin; best is 4 n + 1.",
+    help="Frames between points where decoding can begin, at most; best is 8 n + 1.  "
+    "[default: about 4 seconds]",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(["fast", "medium", "slow"]),
+    default="medium",
+    show_default=True,
+    help="How hard to look for motion.",
 )
 @click.option(
     "--audio",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -171,7 +171,10 @@ def _before(tokens: LatentTokens) -> Before:
     return Before(tokens.depth, np.abs(tokens.tokens))
 
 
-CODERS = {LATENTS: LatentCoder, PICTURES: PictureCoder}
+CODERS: dict[int, Callable[[TokenShape, Prior, Grid, int], GopCoder]] = {
+    LATENTS: LatentCoder,
+    PICTURES: PictureCoder,
+}
 
 
 class GopEncoder:

@@ -69,7 +69,7 @@ class StructureModel:
     """Codes the places of the pictures of one GOP, one after the other.
 
     kept: displays of the pictures that those to come may refer to: the last two anchors of regular
-    mini-GOPs, and what has been coded of the present one.
+    mini-GOPs, and what has been coded of the present one and of those to come.
     """
 
     def __init__(self, frames: int) -> None:
@@ -116,8 +116,8 @@ class StructureModel:
         length = min(self._length, max(left, 1))
         waiting = mini_gop(self._before, self._anchor, length)[::-1]
         self._waiting = [p for p in waiting if p.display not in self._done]
+        self.kept = tuple(k for k in self.kept if k >= self._anchor or k == self._before)
         self._before, self._anchor = self._anchor, self._anchor + length
-        self.kept = tuple(k for k in self.kept if k in waiting[-1].refs or k >= self._anchor)
 
 
 def _code_picture(coder: BitCoder, picture: Picture) -> Picture:

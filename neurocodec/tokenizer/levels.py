@@ -138,7 +138,7 @@ class LevelLFQ(nn.Module):
     def _noisy_rate(
         self, noisy: Tensor, levels: Tensor, kind: int, grid: tuple[int, int, int], before: Tensor
     ) -> Tensor:
-        """Bits of values with noise (N, D): of the unit interval around each, under the Laplacian."""
+        """Bits of values with noise (N, D): of a unit interval around each, under the Laplacian."""
         inverse = (-self._log_scale(levels, kind, grid, before)).exp()
         t = noisy.abs()
         # P(t - 1/2 .. t + 1/2), in logs where both ends are on one side of 0

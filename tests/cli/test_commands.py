@@ -16,7 +16,7 @@ def test_version_and_help(cli: Cli) -> None:
     for command in ("compress", "decompress", "info", "verify", "models"):
         assert command in ended.out
     for command, options in {
-        "compress": "-q --quality --model --gop --device --threads --audio --start --duration "
+        "compress": "-q --quality --model --gop --effort --device --threads --audio --start --duration "
                     "-y --json -v --quiet",
         "decompress": "--model --lossless --device --threads --start --duration -y --json -v "
                       "--quiet",

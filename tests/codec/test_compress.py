@@ -86,6 +86,7 @@ def test_options_of_no_sense(tmp_path: Path, out: Path, tiny: Path) -> None:
         {"start": float("nan")},
         {"duration": 0.0},
         {"audio": "mp3"},
+        {"effort": "none"},
     ):
         with pytest.raises(UsageError):
             compress(clip, out, model=str(tiny), **options)  # type: ignore[arg-type]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from neurocodec.codec.compress import GopTokenizer, pad_planes
+from neurocodec.codec.frames import pad_planes
+from neurocodec.codec.latents import GopTokenizer
 from neurocodec.tokenizer.causal import Cache
 from neurocodec.tokenizer.config import SIZES, TokenizerConfig, step_of_quality
 from neurocodec.tokenizer.model import Tokenizer

@@ -8,14 +8,15 @@ from PIL import Image
 
 from neurocodec import models
 from neurocodec.codec.compare import compare
-from neurocodec.codec.compress import compress, pad_planes
+from neurocodec.codec.compress import compress
+from neurocodec.codec.frames import pad_planes
 from neurocodec.errors import DataError, InputError
 from neurocodec.tokenizer.config import SIZES
 from neurocodec.train.export import export
+from neurocodec.train.run import load_checkpoint
 from neurocodec.train.tokenizer import (
     TrainConfig,
     Trainer,
-    load_checkpoint,
     loss_of,
     train_tokenizer,
 )
