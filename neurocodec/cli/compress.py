@@ -19,6 +19,14 @@ from . import options, print_json, printable
     show_default=True,
     help="Larger is better and bigger.",
 )
+@click.option("--bitrate", type=float, metavar="KBPS", help="Of the pictures, instead of -q.")
+@click.option(
+    "--target-size",
+    type=options.SIZE,
+    metavar="BYTES",
+    help="Of the file, as 800k or 25M, instead of -q.",
+)
+@click.option("--psnr", type=float, metavar="DB", help="(6 Y + U + V) / 8, instead of -q.")
 @options.model
 @click.option(
     "--gop",

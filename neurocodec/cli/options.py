@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -32,6 +32,23 @@ def talk(command: Command) -> Command:
     )(command)
 
 
+class _Size(click.ParamType):
+    """A number of bytes, with k, M or G for powers of 1000."""
+
+    name = "size"
+    _UNITS: ClassVar = {"k": 1e3, "m": 1e6, "g": 1e9}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        number, unit = (value[:-1], value[-1].lower()) if value[-1:].isalpha() else (value, "")
+        try:
+            return round(float(number) * (self._UNITS[unit] if unit else 1))
+        except (KeyError, ValueError, OverflowError):
+            self.fail(f"{value!r} is not a size, such as 250000, 800k or 25M", param, ctx)
+
+
+SIZE = _Size()
 device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,20 +20,26 @@ from ..bitstream.writer import Writer
 from ..device import choose_device
 from ..errors import InputError, UsageError
 from ..files import STDOUT, check_output, writing
-from ..media.audio import parse_audio
+from ..media.audio import parse_audio, sound_bytes
 from ..media.cut import check_cut
 from ..media.frame import Frame, MediaInfo
 from ..media.reader import MediaReader
 from ..threads import ahead
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
+from .control import Events, GopTrier, Items, controlled
+from .decoder import decode_gop
 from .frames import GopEnd
-from .tokens import GopEncoder, PictureTokens, Tokens, grid_of
+from .latents import tokenize as tokenize_latents
+from .picture_encoder import tokenize_pictures
+from .rate import Control, PsnrControl, SizeControl, step_for_rate
+from .tokens import GopEncoder, PictureTokens, grid_of
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_QUALITY = 50
 DEFAULT_GOP_SECONDS = 4.0
 MAX_WAITING = 1 << 20  # bytes of sound kept back for the end of a GOP
+FILE_OVERHEAD = 300  # bytes of a short file that are neither header, pictures nor sound
 EFFORTS = ("fast", "medium", "slow")
 Progress = Callable[[int, "int | None"], None]  # frames done, frames expected
 
@@ -85,6 +92,9 @@ def compress(
     dst: str | os.PathLike[str],
     *,
     quality: int = DEFAULT_QUALITY,
+    bitrate: float | None = None,
+    target_size: int | None = None,
+    psnr: float | None = None,
     model: str | None = None,
     gop: int | None = None,
     effort: str = "medium",
@@ -99,7 +109,8 @@ def compress(
     """Compress a video or picture into a .nc file.
 
     src: any file ffmpeg reads. dst: path of the .nc file, or "-" for standard output.
-    quality: 0..100, larger is better. model: a bundle's name or path. gop: most frames between
+    quality: 0..100, larger is better. Instead of it: bitrate, kilobits per second of the pictures;
+    target_size, bytes of the whole file; or psnr, dB of (6 Y + U + V) / 8. model: a bundle's name or path. gop: most frames between
     random access points, 1..1024, best one more than a multiple of eight; about four seconds if None.
     effort: fast, medium or slow, how hard to look for motion. device: auto, cpu or cuda.
     threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
@@ -111,6 +122,7 @@ def compress(
         raise UsageError(f"quality {quality}: give 0 to 100")
     if gop is not None and not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
+    check_aims(bitrate, target_size, psnr)
     if effort not in EFFORTS:
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
     check_cut(start, duration)
@@ -131,10 +143,14 @@ def compress(
             src, info.width, info.height, float(info.frame_rate), len(info.tracks), bundle.name,
             where,
         )  # fmt: skip
+        sound = sound_bytes(src, audio, start, duration) if target_size is not None else 0
+        frames_expected = reader.expected_frames
+        seconds = float(frames_expected / info.frame_rate) if frames_expected else None
+        control = _control(header, seconds, sound, bitrate, target_size, psnr)
         with writing(dst, overwrite) as file:
             writer = Writer(file)
             writer.header(header)
-            items = _tokenizing(bundle, header, effort, where)
+            items = _tokenizing(bundle, header, effort, where, control)
             frames, gops, ticks = _write_gops(writer, reader, bundle, items, header, progress)
             writer.finish()
     elapsed = time.monotonic() - began
@@ -146,25 +162,74 @@ def compress(
     )  # fmt: skip
 
 
-Events = Iterator[Frame | AudioPacket]
-Items = Iterator[Tokens | GopEnd | AudioPacket]
+def check_aims(bitrate: float | None, target_size: int | None, psnr: float | None) -> None:
+    """Raises UsageError."""
+    if sum(aim is not None for aim in (bitrate, target_size, psnr)) > 1:
+        raise UsageError("give one of bitrate, target size and PSNR")
+    if bitrate is not None and not 0 < bitrate < 1e9:
+        raise UsageError(f"bitrate {bitrate:g}: give kilobits per second, more than 0")
+    if target_size is not None and target_size < 1:
+        raise UsageError(f"target size {target_size}: give bytes, more than 0")
+    if psnr is not None and not 10 <= psnr <= 60:
+        raise UsageError(f"PSNR {psnr:g}: give 10 to 60 dB")
+
+
+def _control(
+    header: Header, seconds: float | None, sound: int, bitrate: float | None,
+    target_size: int | None, psnr: float | None,
+) -> Control | None:  # fmt: skip
+    """seconds, sound: length of the clip, and bytes of its sound. Raises UsageError."""
+    if psnr is not None:
+        return PsnrControl(psnr, step_of_quality(DEFAULT_QUALITY))
+    if target_size is not None:
+        if not seconds:
+            raise UsageError("target size: the length of the input is not known; give a bitrate")
+        for_pictures = target_size - sound - len(header.to_bytes()) - FILE_OVERHEAD
+        if for_pictures <= 0:
+            raise UsageError(f"target size {target_size}: the sound alone takes {sound} bytes")
+        bytes_per_second = for_pictures / seconds
+    elif bitrate is not None:
+        bytes_per_second = bitrate * 125
+    else:
+        return None
+    pixels = header.width * header.height * float(header.frame_rate)
+    return SizeControl(bytes_per_second, step_for_rate(8 * bytes_per_second / pixels))
 
 
 def _tokenizing(
-    bundle: models.Bundle, header: Header, effort: str, device: torch.device
-) -> Callable[[Events], Items]:
+    bundle: models.Bundle, header: Header, effort: str, device: torch.device,
+    control: Control | None,
+) -> Callable[[Events], Items]:  # fmt: skip
     """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
-    step = round(step_of_quality(header.quality) * STEP_ONE) / STEP_ONE
-    tokenizer = bundle.tokenizer().to(device)
-    if bundle.is_motion:
-        from .picture_encoder import tokenize_pictures
+    networks = bundle.tokenizer().to(device)
 
-        return lambda events: tokenize_pictures(
-            events, tokenizer, step, header.gop_frames, device, effort
-        )
-    from .latents import tokenize
+    def tokenize(events: Events, step: float, find_cuts: bool) -> Items:
+        if bundle.is_motion:
+            yield from tokenize_pictures(
+                events, networks, step, header.gop_frames, device, effort, find_cuts
+            )
+        else:
+            yield from tokenize_latents(events, networks, step, header.gop_frames, device)
 
-    return lambda events: tokenize(events, tokenizer, step, header.gop_frames, device)
+    if control is None:
+        step = round(step_of_quality(header.quality) * STEP_ONE) / STEP_ONE
+        return lambda events: tokenize(events, step, True)
+    decode = None
+    if isinstance(control, PsnrControl):
+        decode = functools.partial(decode_gop, bundle, networks, device, header)
+    trier = GopTrier(
+        lambda events, step: tokenize(events, step, False),
+        functools.partial(_new_gop, bundle, header),
+        decode,
+    )
+    return lambda events: controlled(
+        events, trier, control, header.gop_frames, header.frame_rate, bundle.is_motion
+    )
+
+
+def _new_gop(bundle: models.Bundle, header: Header) -> GopEncoder:
+    grid = grid_of(header.width, header.height)
+    return GopEncoder(header.entropy_model, bundle.shape, bundle.prior(), grid, header.gop_frames)
 
 
 def _write_gops(
@@ -177,13 +242,7 @@ def _write_gops(
 ) -> tuple[int, int, int]:
     """Returns how many frames and GOPs were written, and the duration in the clip's time base."""
     step = round(step_of_quality(header.quality) * STEP_ONE)
-    shape, prior = bundle.shape, bundle.prior()
-    grid = grid_of(header.width, header.height)
-
-    def new_gop() -> GopEncoder:
-        return GopEncoder(header.entropy_model, shape, prior, grid, header.gop_frames)
-
-    gop = new_gop()
+    gop = _new_gop(bundle, header)
     packets: list[AudioPacket] = []
     waiting = 0  # bytes of packets
     done = gops = tokenized = 0
@@ -203,11 +262,11 @@ def _write_gops(
                 writer.audio(packets)
                 packets, waiting = [], 0
                 frames = len(item.pts)
-                video = VideoGop(
-                    frames, item.pts[0], _regular(item.pts, reader), step, gop.finish()
-                )
+                data = gop.finish() if item.data is None else item.data
+                duration = _regular(item.pts, reader)
+                video = VideoGop(frames, item.pts[0], duration, item.step or step, data)
                 writer.gop(video, item.pts)
-                gop = new_gop()
+                gop = _new_gop(bundle, header)
                 first = item.pts[0] if first is None else first
                 last = item.pts[-1]
                 done, gops, tokenized = done + frames, gops + 1, 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import torch
 
 from .. import models
-from ..bitstream.payloads import STEP_ONE, AudioPacket, VideoGop
+from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..bitstream.reader import GopEntry, Reader
 from ..device import choose_device
 from ..media.cut import exact_seconds
@@ -123,12 +125,27 @@ class Decoder:
                 pts = list(times)
 
     def _synthesizer(self, gop: VideoGop) -> GopSynthesizer | PictureSynthesizer:
-        header, step = self.reader.header, gop.step / STEP_ONE
-        size = (header.width, header.height)
-        if not self.bundle.is_motion:
-            return GopSynthesizer(self._tokenizer, step, size, self._device)
-        loop = PictureLoop(self._tokenizer, grid_of(*size), step, scales_of(gop), self._device)
-        return PictureSynthesizer(loop, size)
+        return synthesizer(self.bundle, self._tokenizer, self._device, self.reader.header, gop)
+
+
+def synthesizer(
+    bundle: models.Bundle, networks: Any, device: torch.device, header: Header, gop: VideoGop
+) -> GopSynthesizer | PictureSynthesizer:
+    """Makes frames of the tokens of a GOP. networks: of the bundle, on the device."""
+    step, size = gop.step / STEP_ONE, (header.width, header.height)
+    if not bundle.is_motion:
+        return GopSynthesizer(networks, step, size, device)
+    loop = PictureLoop(networks, grid_of(*size), step, scales_of(gop), device)
+    return PictureSynthesizer(loop, size)
+
+
+def decode_gop(
+    bundle: models.Bundle, networks: Any, device: torch.device, header: Header, gop: VideoGop
+) -> Iterator[Planes]:
+    """The frames of one GOP, and perhaps some that fill its last group."""
+    make = synthesizer(bundle, networks, device, header, gop)
+    for item in decode_tokens(header, gop, bundle.shape, bundle.prior()):
+        yield from make(item)  # type: ignore[arg-type]
 
 
 def _grey(width: int, height: int) -> Planes:

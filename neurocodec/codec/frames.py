@@ -17,9 +17,14 @@ Planes = tuple[np.ndarray, np.ndarray, np.ndarray]  # y, u, v of a frame, uint8
 
 @dataclass(frozen=True)
 class GopEnd:
-    """Stands behind the tokens of a GOP. pts: of its frames."""
+    """Stands behind the tokens of a GOP. pts: of its frames.
+
+    Under rate control it stands alone: step, in units of 1 / STEP_ONE, and data, the coded tokens.
+    """
 
     pts: list[int]
+    step: int | None = None
+    data: bytes | None = None
 
 
 def pad_planes(frames: list[Frame]) -> Tensor:

@@ -123,10 +123,11 @@ def tokenize_pictures(
     gop_frames: int,
     device: torch.device,
     effort: str = "medium",
+    find_cuts: bool = True,
     scales: tuple[int, ...] = DEFAULT_SCALES,
 ) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
     """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio packets
-    as they come."""
+    as they come. find_cuts: begin a GOP at every scene cut."""
     gop: GopStream | None = None
     pts: list[int] = []
     cuts = CutFinder()
@@ -135,12 +136,11 @@ def tokenize_pictures(
             yield event
             continue
         small = thumbnail(event.y)
-        if gop is not None and (cuts.is_cut(small) or len(pts) == gop_frames):
+        cut = find_cuts and cuts.is_cut(small)
+        if gop is not None and (cut or len(pts) == gop_frames):
             yield from gop.flush()
             yield GopEnd(pts)
             gop, pts = None, []
-        elif gop is None:
-            cuts.is_cut(small)
         if gop is None:
             height, width = event.y.shape
             loop = PictureEncoder(tokenizer, grid_of(width, height), step, scales, device)

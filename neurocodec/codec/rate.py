@@ -112,3 +112,9 @@ class PsnrControl:
         close = abs(result.psnr - self._wanted) <= PSNR_TOLERANCE
         step = self._aim.towards(self._wanted)
         return None if close or tries >= MOST_TRIES or step == before else step
+
+
+def step_for_rate(bits_per_pixel: float) -> float:
+    """A step to begin with, from what clips take on average."""
+    low, high = STEP_LIMITS
+    return min(max(0.12 * (bits_per_pixel / 0.1) ** (1 / _SIZE_SLOPE), low), high)

@@ -29,6 +29,7 @@ OPUS_RATE = 48000
 DEFAULT_OPUS_KBPS = 96
 _MAX_DESCRIPTION = MAX_HEADER_BYTES // (MAX_TRACKS + 1)  # bytes, so that as many as may be fit
 _MAX_SAMPLE = 1 << 16  # bytes of the packet in it; those of PCM may be longer, and are all alike
+_PACKET_HEAD = 18  # bytes that a packet takes in a section besides its own
 _BITEXACT = {"fflags": "+bitexact"}
 
 
@@ -41,6 +42,35 @@ def parse_audio(choice: str) -> tuple[str, int]:
     if not 6 <= kbps <= 510:
         raise UsageError(f"--audio {choice}: give copy, none, opus or opus:KBPS with KBPS 6 to 510")
     return "opus", kbps
+
+
+def sound_bytes(
+    path: str | os.PathLike[str], choice: str, start: float, duration: float | None
+) -> int:
+    """About how many bytes the sound of a part of a file will take, headers of packets included.
+
+    Reads all packets of the file. Raises InputError.
+    """
+    mode, kbps = parse_audio(choice)
+    if mode == "none":
+        return 0
+    total, packets = 0, 0
+    end = float("inf") if duration is None else start + duration
+    with open_source(path) as container:
+        tracks = container.streams.audio
+        if not tracks:
+            return 0
+        first = min(float((t.start_time or 0) * (t.time_base or 0)) for t in tracks)
+        last = first
+        for packet in container.demux(*tracks):
+            at = float((packet.pts or 0) * (packet.time_base or 0)) - first
+            if start <= at < end and packet.size:
+                total, packets, last = total + packet.size, packets + 1, max(last, at)
+        if mode == "opus":
+            seconds = max(0.0, last - start)
+            packets = len(tracks) * round(50 * seconds)
+            total = round(len(tracks) * seconds * kbps * 125)
+    return total + _PACKET_HEAD * packets
 
 
 class AudioSource:

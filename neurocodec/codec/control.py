@@ -1,0 +1,82 @@
+"""GOPs coded as often as it takes to meet what rate control asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from ..bitstream.payloads import STEP_ONE, AudioPacket, VideoGop
+from ..media.frame import Frame
+from .compare import frame_psnr
+from .frames import GopEnd, Planes
+from .lookahead import CutFinder, thumbnail
+from .rate import Control, GopResult
+from .tokens import GopEncoder, Tokens
+
+Events = Iterator[Frame | AudioPacket]
+Items = Iterator[Tokens | GopEnd | AudioPacket]
+Tokenize = Callable[[Events, float], Items]  # with the step
+Decode = Callable[[VideoGop], Iterator[Planes]]
+
+
+class GopTrier:
+    """Codes GOPs as a whole, at any step."""
+
+    def __init__(
+        self, tokenize: Tokenize, new_gop: Callable[[], GopEncoder], decode: Decode | None
+    ) -> None:
+        """tokenize: must not begin GOPs of its own. decode: to measure PSNR; None if nobody asks."""
+        self._tokenize, self._new_gop, self._decode = tokenize, new_gop, decode
+
+    def code(self, frames: list[Frame], step: int) -> tuple[bytes, GopResult]:
+        """step: in units of 1 / STEP_ONE."""
+        gop = self._new_gop()
+        for item in self._tokenize(iter(frames), step / STEP_ONE):
+            if not isinstance(item, GopEnd | AudioPacket):
+                gop.add(item)
+        data = gop.finish()
+        return data, GopResult(len(frames), len(data), self._psnr(frames, step, data))
+
+    def _psnr(self, frames: list[Frame], step: int, data: bytes) -> float:
+        if self._decode is None:
+            return 0.0
+        decoded = self._decode(VideoGop(len(frames), 0, 1, step, data))
+        rows = [
+            frame_psnr(frame, Frame(*planes, frame.pts))
+            for frame, planes in zip(frames, decoded, strict=False)
+        ]
+        y, u, v = np.mean(rows, 0)
+        return float((6 * y + u + v) / 8)
+
+
+def controlled(
+    events: Events, trier: GopTrier, control: Control, gop_frames: int, rate: Fraction, cuts: bool
+) -> Iterator[GopEnd | AudioPacket]:
+    """Coded GOPs, and the audio packets as they come. rate: frames per second; cuts: begin a GOP at
+    every scene cut."""
+    frames: list[Frame] = []
+    finder = CutFinder()
+
+    def finish() -> GopEnd:
+        step = control.first(float(len(frames) / rate))
+        while True:
+            units = max(1, round(step * STEP_ONE))
+            data, result = trier.code(frames, units)
+            again = control.again(result)
+            if again is None:
+                return GopEnd([frame.pts for frame in frames], units, data)
+            step = again
+
+    for event in events:
+        if isinstance(event, AudioPacket):
+            yield event
+            continue
+        cut = cuts and finder.is_cut(thumbnail(event.y))
+        if frames and (cut or len(frames) == gop_frames):
+            yield finish()
+            frames = []
+        frames.append(event)
+    if frames:
+        yield finish()
