@@ -284,7 +284,6 @@ class MotionRun(Run):
         estimated bits per pixel; with averaged weights, in closed loop; and one picture."""
         if not self.validation:
             return
-        torch.manual_seed(0)  # of the noise in the estimate
         rows = []
         with self.averaged():
             for i, quality in enumerate(VALIDATION_QUALITIES):
@@ -306,6 +305,7 @@ class MotionRun(Run):
     def _code_window(self, window: WindowBatch) -> tuple[Tensor, Tensor, float, float, Tensor]:
         """Of one window: source and decoded planes (6, T, H/2, W/2), mean cost and bits per pixel,
         and the depth (h, w) of the last frame."""
+        torch.manual_seed(0)  # of the noise in the estimate of bits
         x, step = window.x.to(self.device), window.step.to(self.device)
         first, _ = self.code_intra(x[:, 0], step * LEVEL_STEPS[0], None, False)
         coded = {0: first}
