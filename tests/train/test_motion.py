@@ -13,6 +13,7 @@ from neurocodec.errors import DataError, InputError, UsageError
 from neurocodec.tokenizer.config import INTRA, MOTION_SIZES
 from neurocodec.tokenizer.motion_model import MotionTokenizer
 from neurocodec.train import motion as module
+from neurocodec.train import motion_validation
 from neurocodec.train.data import Batches, Sources
 from neurocodec.train.export import export
 from neurocodec.train.motion import (
@@ -252,7 +253,7 @@ def test_windows_are_made_where_there_are_none(
 
     monkeypatch.setattr(module, "SIDE", 32)
     monkeypatch.setattr(module, "make_windows", make)
-    monkeypatch.setattr(module, "VALIDATION_QUALITIES", (50,))
+    monkeypatch.setattr(motion_validation, "QUALITIES", (50,))
     config = dataclasses.replace(CONFIG, steps=2, seed=7)
     train_motion(data, tmp_path / "run", config, count=5)
     assert (tmp_path / "run" / "windows.pt").exists()
