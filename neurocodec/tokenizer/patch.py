@@ -102,6 +102,12 @@ def repeat_last_frame(analysis: Tensor, synthesis: Tensor) -> Tensor:
     return analysis @ last.repeat(TEMPORAL_STRIDE, 1)
 
 
+def weighted_error(a: Tensor, b: Tensor) -> Tensor:
+    """Squared error between planes (B, 6, ..., h, w), that of chroma weighted: (B,)."""
+    error = (a - b).square().sum(tuple(range(2, a.dim())))  # (B, 6)
+    return error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
+
+
 def psnr(a: Tensor, b: Tensor) -> tuple[float, float, float, float]:
     """PSNR in dB of Y, U, V and (6 Y + U + V) / 8 between planes (..., 6, T, h, w) in 0..1.
 

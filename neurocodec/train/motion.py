@@ -9,7 +9,7 @@ other's weights are taken from ``other``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from ..tokenizer.config import (
     INTRA,
     MOTION_SIZES,
     MotionConfig,
-    step_of_quality,
 )
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion import FIRST, SECOND, Reference, aligned, predict
@@ -40,9 +39,9 @@ from ..tokenizer.motion_model import (
     enlarged_cells,
     grey,
 )
-from ..tokenizer.patch import CHROMA_WEIGHT, psnr
+from ..tokenizer.patch import weighted_error
 from .data import Batches, load_sources, validation_clips
-from .picture import comparison
+from .motion_validation import validate, validation_windows
 from .run import Run, load_checkpoint
 from .windows import (
     FRAMES,
@@ -51,7 +50,6 @@ from .windows import (
     WindowBatches,
     Windows,
     make_windows,
-    search_window,
 )
 
 logger = logging.getLogger(__name__)
@@ -63,8 +61,6 @@ LEVEL_STEPS = tuple(scale / SCALE_ONE for scale in DEFAULT_SCALES[2:])
 JITTER = 0.3  # of the log of a picture's step
 DECAY_PART = 0.3  # of the run, at its end, in which the learning rate falls
 PARTS = ("both", "intra", "inter")
-VALIDATION_QUALITIES = (10, 50, 90)
-VALIDATION_LENGTH = 8  # frames of the mini-GOP
 SOURCE_FRAMES = 10  # fewest of a video; more than twice as many are kept of it
 SOURCE_SIDE = 384  # pixels, the shorter one
 PHOTO_ODDS = 0.6  # of intra pictures
@@ -101,15 +97,9 @@ class Coded:
     bpp: float
 
 
-def distortion(planes: Tensor, decoded: Tensor) -> Tensor:
-    """Weighted squared error of pictures (B, 6, H/2, W/2): (B,)."""
-    error = (decoded - planes).square().sum((2, 3))  # (B, 6)
-    return error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
-
-
 def cost_of(planes: Tensor, decoded: Tensor, bits: Tensor, step: Tensor) -> Tensor:
     """D / lambda + R in bits a pixel, weighted so that all steps pull about equally; scalar."""
-    cost = distortion(planes, decoded) / (LAMBDA_PER_STEP2 * step**2) + bits
+    cost = weighted_error(planes, decoded) / (LAMBDA_PER_STEP2 * step**2) + bits
     return (cost / (planes[0, 0].numel() * 4) * (step / 0.1) ** 0.7).mean()
 
 
@@ -265,62 +255,19 @@ class MotionRun(Run):
 
     # -- validation -----------------------------------------------------------------------------
 
-    def prepare_validation(self, clips: dict[str, Tensor]) -> None:
-        """clips: (6, T, H/2, W/2) uint8, of a window's frames, or of one for intra pictures."""
-        for name, clip in clips.items():
-            x = clip.transpose(0, 1)[None].float() / 255
-            windows = []
-            for quality in VALIDATION_QUALITIES:
-                step = step_of_quality(quality)
-                motion = (torch.empty(0), torch.empty(0))
-                if self.config.part != "intra":
-                    motion = search_window(x, VALIDATION_LENGTH, step)
-                mode, fields = (part.long() for part in motion)
-                windows.append(
-                    WindowBatch(x, VALIDATION_LENGTH, torch.tensor([step]), mode, fields)
-                )
-            self.validation[name] = windows
-
-    def validate(self) -> None:
-        """Means over the clips of D / lambda + R, at the window's step; of PSNR-YUV (6:1:1), of
-        estimated bits per pixel; with averaged weights, in closed loop; and one picture."""
-        if not self.validation:
-            return
-        torch.manual_seed(0)  # of the noise in the estimate
-        rows = []
-        with self.averaged():
-            for i, quality in enumerate(VALIDATION_QUALITIES):
-                figures = []
-                for name, windows in self.validation.items():
-                    source, decoded, cost, bpp, depth = self._code_window(windows[i])
-                    figures.append((cost, psnr(source, decoded)[3], bpp))
-                    self._log_validation(name, quality, figures[-1])
-                    if len(figures) == 1:
-                        last = depth.float() / self.shape.stages
-                        rows.append((source[:, -1], decoded[:, -1], last))
-                self._log_validation("mean", quality, np.mean(figures, 0).tolist())
-        comparison(rows).save(self.out / f"validation-{self.done:06d}.png")
-
-    def _log_validation(self, name: str, quality: int, figures: Sequence[float]) -> None:
-        values = dict(zip(("cost", "psnr", "bpp"), figures, strict=True))
-        self.log({"val": name, "step": self.done, "q": quality, **values})
-
-    def _code_window(self, window: WindowBatch) -> tuple[Tensor, Tensor, float, float, Tensor]:
-        """Of one window: source and decoded planes (6, T, H/2, W/2), mean cost and bits per pixel,
-        and the depth (h, w) of the last frame."""
+    def code_window(self, window: WindowBatch) -> list[Coded]:
+        """Code a window without learning; pictures in order of time, of part intra the first."""
+        torch.manual_seed(0)  # of the noise in the estimate of bits
         x, step = window.x.to(self.device), window.step.to(self.device)
         first, _ = self.code_intra(x[:, 0], step * LEVEL_STEPS[0], None, False)
         coded = {0: first}
         if self.config.part != "intra":
             coded |= self.code_inter(window, x, first, step, None, False)
-        source = x[0, : len(coded)]
-        decoded = torch.cat([coded[t].planes for t in range(len(coded))])
-        bpp = float(np.mean([c.bpp for c in coded.values()]))
-        pixels = source[0, 0].numel() * 4
-        error = (distortion(source, decoded) / pixels).mean().item()
-        cost = error / (LAMBDA_PER_STEP2 * window.step.item() ** 2) + bpp
-        depth = coded[len(coded) - 1].depth[0]
-        return source.transpose(0, 1), decoded.transpose(0, 1), cost, bpp, depth
+        return [coded[t] for t in sorted(coded)]
+
+    def validate(self) -> None:
+        if self.validation:
+            validate(self, self.validation)
 
 
 def jitter(step: Tensor, rng: np.random.Generator | None) -> Tensor:
@@ -409,7 +356,8 @@ def train_motion(
     logger.info("%d videos, %d photographs, %d files skipped, %d videos held out",
                 len(sources.videos), len(sources.photos), sources.skipped,
                 len(held_out.videos))  # fmt: skip
-    run.prepare_validation(validation_clips(held_out, 1 if intra else FRAMES))
+    clips = validation_clips(held_out, 1 if intra else FRAMES)
+    run.validation = validation_windows(clips, config.part != "intra")
     if intra:
         batches = Batches(sources, config.batch, 1, config.crop, config.seed, PHOTO_ODDS)
         train_intra(run, batches, progress)

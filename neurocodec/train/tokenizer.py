@@ -19,7 +19,7 @@ from ..errors import DataError
 from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
 from ..tokenizer.lfq import LAMBDA_PER_STEP2, entropy_penalty
 from ..tokenizer.model import Tokenizer, TrainingOutput
-from ..tokenizer.patch import CHROMA_WEIGHT, psnr
+from ..tokenizer.patch import psnr, weighted_error
 from .data import Batches, load_sources, validation_clips
 from .picture import comparison
 from .run import Run
@@ -52,8 +52,7 @@ class TrainConfig:
 def loss_of(config: TrainConfig, out: TrainingOutput, planes: Tensor, step: Tensor) -> Tensor:
     """The training loss of a batch; planes (B, 6, T, H/2, W/2), step (B,)."""
     pixels = planes[0, 0].numel() * 4
-    error = (out.planes - planes).square().sum((2, 3, 4))  # (B, 6)
-    distortion = error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
+    distortion = weighted_error(out.planes, planes)
     cost = (distortion / (LAMBDA_PER_STEP2 * step**2) + out.bits) / pixels
     loss = (cost * (step / 0.1) ** 0.7).mean()
     if out.projections:

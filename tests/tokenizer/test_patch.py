@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from neurocodec.tokenizer.patch import (
+    CHROMA_WEIGHT,
     dct_matrix,
     group_basis,
     planes_from_yuv,
@@ -10,6 +11,7 @@ from neurocodec.tokenizer.patch import (
     repeat_last_frame,
     shuffle,
     unshuffle,
+    weighted_error,
     yuv_from_planes,
 )
 from tests.conftest import moving_picture
@@ -56,3 +58,12 @@ def test_psnr_weighs_luma_six_to_one() -> None:
     b[:4] += 0.1  # 20 dB
     b[4] += 0.01  # 40 dB
     assert psnr(a, b) == pytest.approx((20, 40, 100, (6 * 20 + 40 + 100) / 8), abs=1e-3)
+
+
+def test_errors_of_chroma_weigh_more() -> None:
+    a = torch.zeros(2, 6, 4, 4)
+    b = a.clone()
+    b[0, 1, 2, 3] = 0.5
+    b[1, 4, 0, 0] = b[1, 5, 0, 0] = 0.5
+    assert weighted_error(a, b).tolist() == [0.25, 2 * CHROMA_WEIGHT * 0.25]
+    assert weighted_error(a[:, :, None], b[:, :, None]).tolist() == weighted_error(a, b).tolist()

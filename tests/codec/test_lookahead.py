@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from neurocodec.codec.lookahead import CutFinder, compensated_error, mini_gop_lengths, thumbnail
+from tests.codec.test_search import texture
+
+Sequence = list[np.ndarray]
+
+
+def scene(seed: int, height: int = 144, width: int = 400) -> np.ndarray:
+    """Detail of six pixels on shades of fifty."""
+    fine = texture(height, width, seed)
+    coarse = np.kron(texture(height // 8, width // 8, seed + 100), np.ones((8, 8)))
+    return (fine * 80 + coarse * 120 + 20).astype(np.uint8)
+
+
+def pan(seed: int, frames: int, speed: int, width: int = 176) -> Sequence:
+    """A camera that moves over a scene, ``speed`` pixels a frame."""
+    whole = scene(seed)
+    return [whole[:, speed * t : speed * t + width] for t in range(frames)]
+
+
+def cuts(frames: Sequence) -> list[int]:
+    finder = CutFinder()
+    return [i for i, frame in enumerate(frames) if finder.is_cut(thumbnail(frame))]
+
+
+def test_thumbnails_are_small_and_of_the_same_shape() -> None:
+    assert thumbnail(np.zeros((1080, 1920), np.uint8)).shape == (90, 160)
+    assert thumbnail(np.zeros((144, 176), np.uint8)).shape == (144, 176)
+    assert thumbnail(np.zeros((8, 8), np.uint8)).shape == (16, 16)
+
+
+def test_cuts_between_pans_are_found_and_nothing_else() -> None:
+    frames = pan(0, 8, 3) + pan(1, 6, 10) + pan(2, 7, 0) + pan(3, 8, 6)
+    assert cuts(frames) == [8, 14, 21]
+
+
+@pytest.mark.parametrize("speed", [0, 2, 5, 10])
+def test_a_pan_has_no_cut(speed: int) -> None:
+    assert cuts(pan(4, 12, speed)) == []
+
+
+@pytest.mark.parametrize("length", [6, 12])
+def test_cross_fades_have_no_cut(length: int) -> None:
+    a, b = (scene(seed)[:, :176].astype(np.float64) for seed in (5, 6))
+    shares = np.concatenate([np.zeros(3), np.linspace(0, 1, length), np.ones(3)])
+    assert cuts([((1 - s) * a + s * b).astype(np.uint8) for s in shares]) == []
+
+
+def test_fades_from_and_to_black_have_no_cut() -> None:
+    a = scene(5)[:, :176].astype(np.float64)
+    shares = np.concatenate([np.zeros(3), np.linspace(0, 1, 18), np.ones(3)])
+    up = [(s * a).astype(np.uint8) for s in shares]
+    assert cuts(up) == []
+    assert cuts(up[::-1]) == []
+
+
+def test_a_first_frame_and_a_frozen_one_are_no_cuts() -> None:
+    frame = scene(7)[:, :176]
+    assert cuts([frame] * 4) == []
+
+
+def test_motion_explains_a_pan_but_not_another_scene() -> None:
+    one, two = (thumbnail(f) for f in pan(8, 2, 6))
+    other = thumbnail(scene(9)[:, :176])
+    assert compensated_error(one, one) == 0
+    assert compensated_error(two, one) < 0.1 * compensated_error(other, one)
+
+
+def test_still_pictures_get_long_mini_gops_and_those_that_soon_differ_short_ones() -> None:
+    still = [thumbnail(scene(0)[:, :176])] * 9
+    assert mini_gop_lengths(still[0], still[1:], 10.0) == [8]
+    a, b = (scene(seed)[:, :176].astype(np.float64) for seed in (5, 6))
+    fade = [(a + t / 8 * (b - a)).astype(np.uint8) for t in range(9)]
+    near = compensated_error(fade[1], fade[0])
+    assert mini_gop_lengths(fade[0], fade[1:], 10 * near) == [1] * 8
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_mini_gops_fill_the_frames(count: int) -> None:
+    frames = [thumbnail(f) for f in pan(1, count + 1, 9)]
+    lengths = mini_gop_lengths(frames[0], frames[1:], 4.0)
+    assert sum(lengths) == count
+    assert min(lengths) >= 1
