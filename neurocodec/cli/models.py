@@ -71,17 +71,28 @@ def show(model: str | None, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Training folder from whose clips the entropy model takes its first counts.",
 )
+@click.option(
+    "--intra",
+    type=click.Path(path_type=Path),
+    help="Run to take the networks of intra pictures from, for one of part inter.",
+)
 @click.option("--clips", type=click.IntRange(1), default=400, show_default=True, help="How many.")
 @options.overwrite
 @options.talk
 def export(
-    run: Path, out: Path, data: Path | None, clips: int, overwrite: bool, quiet: bool
+    run: Path,
+    out: Path,
+    data: Path | None,
+    intra: Path | None,
+    clips: int,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Turn the training run in folder RUN into a bundle for 'compress --model'."""
     from ..files import check_output
     from ..train.export import export as write
 
     check_output(out, overwrite)
-    write(run, out, data, clips)
+    write(run, out, data, clips, intra=intra)
     if not quiet:
         click.echo(f"{out}: {out.stat().st_size} bytes")

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Thumbnail = NDArray[np.uint8]
 _SHORT_SIDE = 90  # pixels of a thumbnail, about
+LONG, SHORT = 8, 2  # frames of a mini-GOP
+_FAST = 250.0  # squared error of a frame predicted from the one before it
 _CUT_FLOOR = 10.0  # grey levels: mean change below which nothing is a cut
 _CUT_FACTOR = 3.0  # times the change of the frame before
 
@@ -41,7 +43,7 @@ class CutFinder:
 
 
 def compensated_error(frame: Thumbnail, reference: Thumbnail) -> float:
-    """Mean squared error of a frame predicted by optical flow, or by no motion where that is better."""
+    """Mean squared error of a frame predicted by optical flow, or by none where that is better."""
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     flow = dis.calc(frame, reference, None)  # type: ignore[call-overload]
     h, w = frame.shape
@@ -53,41 +55,6 @@ def compensated_error(frame: Thumbnail, reference: Thumbnail) -> float:
     return float(np.minimum(*errors).mean())
 
 
-def mini_gop_lengths(anchor: Thumbnail, frames: list[Thumbnail], noise: float) -> list[int]:
-    """How to divide the frames after an anchor into mini-GOPs; noise: squared error that costs nothing.
-
-    A longer mini-GOP has fewer anchors, but they are farther apart. A picture predicted from both
-    sides is taken to have half the error of one predicted from one side at that distance.
-    """
-    longest = len(frames)
-
-    def bits(error: float) -> float:
-        return float(np.log2(1 + error / noise))
-
-    best, lengths = np.inf, [longest]
-    length = longest
-    known: dict[int, float] = {}
-    for n in _halvings(longest):
-        known[n] = compensated_error(frames[n - 1], anchor)
-    while length >= 1:
-        count = longest / length
-        cost = count * bits(known[length])
-        between, distance = count, length
-        while distance > 1:
-            distance = (distance + 1) // 2
-            cost += between * bits(known[distance] / 2)
-            between *= 2
-        if cost < best:
-            best = cost
-            lengths = [length] * (longest // length) + [longest % length] * (longest % length > 0)
-        if length == 1:
-            break
-        length = (length + 1) // 2
-    return lengths
-
-
-def _halvings(n: int) -> list[int]:
-    out = [n]
-    while out[-1] > 1:
-        out.append((out[-1] + 1) // 2)
-    return out
+def mini_gop_length(anchor: Thumbnail, following: Thumbnail) -> int:
+    """Frames of the next mini-GOP: few where even the frame after the anchor is hard to predict."""
+    return SHORT if compensated_error(following, anchor) > _FAST else LONG

@@ -7,7 +7,6 @@ cuts start a new GOP. Where pictures far apart have little in common, mini-GOPs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,11 @@ from ..media.frame import Frame
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import MotionTokenizer
 from .frames import GopEnd, pad_planes
-from .lookahead import CutFinder, Thumbnail, mini_gop_lengths, thumbnail
+from .lookahead import LONG, CutFinder, Thumbnail, mini_gop_length, thumbnail
 from .pictures import PictureLoop, step_of
 from .search import Effort, search
 from .tokens import DEFAULT_SCALES, PictureTokens, grid_of, kind_of
 
-LONGEST = 8  # frames of a mini-GOP
 EFFORTS = {
     "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=()),
     "medium": Effort(),
@@ -80,12 +78,6 @@ class PictureEncoder(PictureLoop):
         return field
 
 
-@dataclass
-class _Waiting:
-    planes: Tensor
-    small: Thumbnail
-
-
 class GopStream:
     """Frames of one GOP as they come, to tokens in coding order."""
 
@@ -93,7 +85,9 @@ class GopStream:
         self._loop = loop
         self._before = self._anchor = 0  # displays of the last two anchors
         self._anchor_small: Thumbnail | None = None
-        self._waiting: list[_Waiting] = []
+        self._last_small: Thumbnail | None = None
+        self._length = LONG
+        self._waiting: list[Tensor] = []
         self.frames = 0
 
     def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
@@ -102,24 +96,24 @@ class GopStream:
             self._anchor_small = small
             yield self._loop.encode(Picture(0, (), 0), planes)
             return
-        self._waiting.append(_Waiting(planes, small))
-        if len(self._waiting) == LONGEST:
+        if not self._waiting:
+            self._length = mini_gop_length(self._anchor_small, small)
+        self._waiting.append(planes)
+        self._last_small = small
+        if len(self._waiting) == self._length:
             yield from self.flush()
 
     def flush(self) -> Iterator[PictureTokens]:
-        """Code the frames that wait."""
+        """Code the frames that wait, as one mini-GOP."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        assert self._anchor_small is not None
-        noise = (255 * self._loop.step) ** 2 / 12
         start = self._anchor
-        for length in mini_gop_lengths(self._anchor_small, [w.small for w in waiting], noise):
-            for picture in mini_gop(self._before, self._anchor, length):
-                yield self._loop.encode(picture, waiting[picture.display - start - 1].planes)
-            self._before, self._anchor = self._anchor, self._anchor + length
-            self._loop.forget((self._before, self._anchor))
-        self._anchor_small = waiting[-1].small
+        for picture in mini_gop(self._before, start, len(waiting)):
+            yield self._loop.encode(picture, waiting[picture.display - start - 1])
+        self._before, self._anchor = start, start + len(waiting)
+        self._loop.forget((self._before, self._anchor))
+        self._anchor_small = self._last_small
 
 
 def tokenize_pictures(

@@ -109,7 +109,8 @@ class _Search:
         """target: (B, H, W); penalty: squared error a bit must save. other: blocks from another
         reference, of which and these the mean is to be the target."""
         share = 1.0 if other is None else 0.25
-        self._target = _blocks(target, size)
+        self._every = 1 if size == SIZES[-1] else 2  # samples of large blocks that are looked at
+        self._target = _blocks(target, size)[..., :: self._every, :: self._every]
         self._reference, self._size, self._penalty = reference, size, penalty
         self._share = share
         if other is not None:
@@ -120,8 +121,8 @@ class _Search:
         self.start_from(zero)
 
     def _error(self, field: Tensor) -> Tensor:
-        blocks = self._reference.luma_blocks(field, self._size)
-        return (blocks - self._target).square_().sum((3, 4))
+        blocks = self._reference.luma_blocks(field, self._size, self._every)
+        return (blocks - self._target).square_().sum((3, 4)) * self._every**2
 
     def _of(self, field: Tensor, error: Tensor) -> Tensor:
         worth = _worth(error * self._share, self._size, self._penalty)

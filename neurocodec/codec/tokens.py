@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,7 +44,7 @@ LATENTS, PICTURES = 0, 1  # entropy models: of the families magvit2 and motion
 SCALE_ONE = 64  # of the scales
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
 # pictures of levels 0 to 4; deeper levels have the last one's
-DEFAULT_SCALES = (16, 26, 45, 54, 70, 80, 90)
+DEFAULT_SCALES = (16, 26, 38, 46, 70, 84, 98)
 
 
 @dataclass
@@ -171,7 +171,10 @@ def _before(tokens: LatentTokens) -> Before:
     return Before(tokens.depth, np.abs(tokens.tokens))
 
 
-CODERS = {LATENTS: LatentCoder, PICTURES: PictureCoder}
+CODERS: dict[int, Callable[[TokenShape, Prior, Grid, int], GopCoder]] = {
+    LATENTS: LatentCoder,
+    PICTURES: PictureCoder,
+}
 
 
 class GopEncoder:

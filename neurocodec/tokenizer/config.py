@@ -16,6 +16,9 @@ KINDS = 5
 BASE_SCALE = 4  # of an intra picture to its base
 
 
+STEP_LIMITS = (0.004, 4.0)  # of quantizer steps that an encoder chooses
+
+
 def step_of_quality(quality: float) -> float:
     """Quality 0..100 -> quantizer step, in units of the sample range (0..1). Finer is larger."""
     return float(0.8 * 25.0 ** (-quality / 100))

@@ -19,6 +19,8 @@ from .lfq import LAMBDA_PER_STEP2
 
 MAX_LEVEL = 4095  # largest magnitude a token can carry
 ROUNDING = 0.35  # a magnitude of n + 1 - ROUNDING or more rounds up to n + 1: a dead zone around 0
+# Estimated bits of a level that is 0, of one that is not, and more for each doubling: for the depth
+LEVEL_BITS = (0.25, 3.5, 1.5)
 
 
 class LevelLFQ(nn.Module):
@@ -42,6 +44,7 @@ class LevelLFQ(nn.Module):
             raise ValueError("levels: latent_dim must be bits * stages")
         self.bits, self.stages, self.depth_bits = bits, stages, depth_bits
         self.noisy_rate = noisy_rate
+        self.level_bits = LEVEL_BITS
         self.log_gain = nn.Parameter(torch.zeros(kinds, latent_dim))  # of the step, per channel
         self.shrink = nn.Parameter(torch.full((kinds, latent_dim), 0.03))  # of magnitudes, in steps
         # log scale of a Laplacian, linear in the logs of what the neighbours carry
@@ -63,10 +66,13 @@ class LevelLFQ(nn.Module):
     def choose_depth(self, residual: Tensor, levels: Tensor, kind: int, step: Tensor) -> Tensor:
         """(N, D) -> (N,) depth minimising squared error + lambda * approximate bits."""
         magnitude = levels.abs()
-        bits = torch.where(magnitude > 0, 3.5 + 1.5 * magnitude.log2().clamp(min=0), 0.25)
+        zero, nonzero, octave = self.level_bits
+        bits = torch.where(magnitude > 0, nonzero + octave * magnitude.log2().clamp(min=0), zero)
         saved = residual.square() - (residual - self._values(levels, kind, step)).square()
         gain = saved - LAMBDA_PER_STEP2 * step**2 * bits
         total = gain.view(-1, self.stages, self.bits).sum(2).cumsum(1)
+        if self.noisy_rate:
+            total = total - (LAMBDA_PER_STEP2 * step**2 * self.depth_bits[1])
         total = F.pad(total, (1, 0))  # depth 0 gains nothing
         return total.argmax(1)
 
@@ -132,7 +138,7 @@ class LevelLFQ(nn.Module):
     def _noisy_rate(
         self, noisy: Tensor, levels: Tensor, kind: int, grid: tuple[int, int, int], before: Tensor
     ) -> Tensor:
-        """Bits of values with noise (N, D): of the unit interval around each, under the Laplacian."""
+        """Bits of values with noise (N, D): of a unit interval around each, under the Laplacian."""
         inverse = (-self._log_scale(levels, kind, grid, before)).exp()
         t = noisy.abs()
         # P(t - 1/2 .. t + 1/2), in logs where both ends are on one side of 0

@@ -1,9 +1,10 @@
 """Motion compensation: blocks of a reference picture, moved by quarter pixels and overlapped.
 
-Every 8x8 cell has a vector for each of two references. The prediction of a cell is read from a 16x16
-window around it, and windows are blended with raised cosines (overlapped block motion compensation,
-Orchard and Sullivan, IEEE Trans. Image Processing 3(5), 1994). Samples between pixels come from the
-eight-tap (luma) and four-tap (chroma) filters of HEVC (ITU-T H.265, 8.5.3.3.3), unrounded.
+Every 8x8 cell has a vector for each of two references. The prediction of a cell is read from a
+16x16 window around it, and windows are blended with raised cosines (overlapped block motion
+compensation, Orchard and Sullivan, IEEE Trans. Image Processing 3(5), 1994). Samples between pixels
+come from the eight-tap (luma) and four-tap (chroma) filters of HEVC (ITU-T H.265, 8.5.3.3.3),
+unrounded.
 
 Pictures are planes (B, 6, H/2, W/2), see ``patch.py``; fields are int64 (B, h, w, 2), x then y, in
 quarters of a luma pixel: the cell's block in the reference lies that much right and down.
@@ -20,8 +21,8 @@ from torch import Tensor
 
 from .config import SPATIAL_STRIDE
 
-# Luma pixels by which a picture is continued on each side by its edge. A window of 16 that lies outside
-# of it, filter taps included, sees nothing but edge, and is the same wherever it lies.
+# Luma pixels by which a picture is continued on each side by its edge. A window of 16 that lies
+# outside of it, filter taps included, sees nothing but edge, and is the same wherever it lies.
 MARGIN = 24
 MAX_VECTOR = 1023  # quarter pixels, in each component
 # Modes of a cell: which references predict it. DIRECT is BOTH, with vectors that need not be coded
@@ -77,14 +78,17 @@ class Reference:
             .to(dtype)
         )
 
-    def luma_blocks(self, field: Tensor, block: int) -> Tensor:
-        """Blocks at the grid of ``field`` (B, H/block, W/block, 2), not overlapped:
-        (B, h, w, block, block)."""
-        return _gather(self.luma, field, block, block, MARGIN)
+    def luma_blocks(self, field: Tensor, block: int, every: int = 1) -> Tensor:
+        """Blocks at the grid of ``field`` (B, H/block, W/block, 2), not overlapped, and of each row
+        and column of them every n-th sample: (B, h, w, block/every, block/every)."""
+        return _gather(self.luma, field, block, block, MARGIN, every)
 
 
-def _gather(phases: Tensor, field: Tensor, stride: int, size: int, margin: int) -> Tensor:
-    """phases (B, 16, H, W); windows of ``size`` around blocks of ``stride`` -> (B, h, w, size, size)."""
+def _gather(
+    phases: Tensor, field: Tensor, stride: int, size: int, margin: int, every: int = 1
+) -> Tensor:
+    """phases (B, 16, H, W) -> windows of ``size`` around blocks of ``stride``, and of each row and
+    column of them every n-th sample: (B, h, w, size/every, size/every)."""
     b, _, height, width = phases.shape
     _, h, w, _ = field.shape
     whole, part = field >> 2, field & 3
@@ -96,7 +100,8 @@ def _gather(phases: Tensor, field: Tensor, stride: int, size: int, margin: int) 
     x = (torch.arange(w, device=device) * stride + start + whole[..., 0]).clamp(0, width - size)
     phase = part[..., 1] * 4 + part[..., 0] + 16 * torch.arange(b, device=device)[:, None, None]
     at = (phase * height + y) * width + x
-    inside = torch.arange(size, device=device)[:, None] * width + torch.arange(size, device=device)
+    line = torch.arange(0, size, every, device=device)
+    inside = line[:, None] * width + line
     return phases.reshape(-1).take(at[..., None, None] + inside).float()
 
 
@@ -145,8 +150,8 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Two predictions of a picture, each planes (B, 6, H/2, W/2); their mean is the usual one.
 
-    mode: (B, h, w), fields: (B, 2, h, w, 2), of the first and the second reference. Where a cell has
-    one reference both predictions come from it.
+    mode: (B, h, w), fields: (B, 2, h, w, 2), of the first and the second reference. Where a cell
+    has one reference both predictions come from it.
     """
     first, second = (compensate(r, fields[:, i]) for i, r in enumerate(references))
     one = _spread(mode == SECOND)  # weight of the second reference in the first prediction
@@ -155,7 +160,8 @@ def predict(
 
 
 def _spread(mask: Tensor) -> Tensor:
-    """Mask of cells (B, h, w) -> weights of half-resolution pixels (B, 1, H/2, W/2), blended like blocks."""
+    """Mask of cells (B, h, w) -> weights of half-resolution pixels (B, 1, H/2, W/2), blended as
+    blocks are."""
     h, w = mask.shape[1:]
     block = SPATIAL_STRIDE // 2
     window, norm = _window(h, w, block)
@@ -164,7 +170,7 @@ def _spread(mask: Tensor) -> Tensor:
 
 
 def aligned(cells: Tensor, field: Tensor) -> Tensor:
-    """What the reference's cells (B, h, w, ...) hold where the vectors point, to the nearest cell."""
+    """What the reference's cells (B, h, w, ...) hold where vectors point, to the nearest cell."""
     b, h, w = cells.shape[:3]
     move = (field + 16) >> 5  # quarter pixels to cells
     y = (torch.arange(h, device=field.device)[:, None] + move[..., 1]).clamp(0, h - 1)

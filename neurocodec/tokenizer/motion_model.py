@@ -1,10 +1,11 @@
 """The ``motion`` tokenizer: pictures predicted from other pictures, and tokens for what is new.
 
 An inter picture is predicted from two decoded pictures by motion (``motion.py``). An intra picture
-is predicted from itself at a quarter of its size, which is coded before it in the same way, and that one
-from itself at a sixteenth, which is predicted as grey. What follows is the same for all: a context network improves
-the prediction, the encoder turns the difference into a latent of one vector a cell, the quantizer makes
-tokens of it, and the decoder adds what they say, smooths, and restores.
+is predicted from itself at a quarter of its size, which is coded before it in the same way, and
+that one from itself at a sixteenth, which is predicted as grey. What follows is the same for all: a
+context network improves the prediction, the encoder turns the difference into a latent of one
+vector a cell, the quantizer makes tokens of it, and the decoder adds what they say, smooths, and
+restores.
 
 At step 0 of training all networks give nothing, and what remains is a block transform codec with
 overlapped motion compensation.
@@ -216,7 +217,7 @@ def enlarged_cells(cells: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def enlarged(base: Tensor, size: tuple[int, int]) -> Tensor:
-    """The prediction from a base: bicubic; size: (H/2, W/2) of the planes, cut from the top left."""
+    """The prediction from a base, bicubic. size: (H/2, W/2) of the planes, cut at the top left."""
     h, w = size
     y = F.pixel_shuffle(base[:, :4], 2)
     y, uv = (F.interpolate(x, scale_factor=BASE_SCALE, mode="bicubic") for x in (y, base[:, 4:]))

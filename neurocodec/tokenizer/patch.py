@@ -59,8 +59,9 @@ def dct_matrix(n: int) -> Tensor:
 def group_basis(latent_dim: int, frames: int = TEMPORAL_STRIDE) -> tuple[Tensor, Tensor]:
     """The 3D DCT of a group of ``frames`` patches, lowest frequencies first.
 
-    Returns analysis (D, 96 frames) and synthesis (96 frames, D). Chroma is scaled by the square root of
-    CHROMA_WEIGHT, so that squared error in the latent is weighted squared error in the picture.
+    Returns analysis (D, 96 frames) and synthesis (96 frames, D). Chroma is scaled by the square
+    root of CHROMA_WEIGHT, so that squared error in the latent is weighted squared error in the
+    picture.
     """
     d8, d4 = dct_matrix(SPATIAL_STRIDE), dct_matrix(_HALF)
     spatial: list[Tensor] = []

@@ -24,6 +24,7 @@ from ..tokenizer.patch import planes_from_yuv
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".y4m", ".ts"}
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+VALIDATION_CROP = 256  # pixels, at most
 _DECODE_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
 
 
@@ -128,6 +129,16 @@ def load_sources(
     skipped = len(videos) + len(photos) - len(good_videos) - len(good_photos)
     names = [p.stem for p, v in zip(paths, videos, strict=True) if v is not None]
     return Sources(good_videos, names, good_photos, skipped)
+
+
+def validation_clips(sources: Sources, frames: int) -> dict[str, Tensor]:
+    """Centre crops (6, T, h, w) uint8 of a folder's videos."""
+    clips = {}
+    for i, video in enumerate(sources.videos):
+        h, w = (min(side, VALIDATION_CROP // 2) for side in video.shape[2:])
+        y, x = (video.shape[2] - h) // 2, (video.shape[3] - w) // 2
+        clips[sources.names[i]] = video[:, :frames, y : y + h, x : x + w]
+    return clips
 
 
 # BT.601 full range, as JPEG; the tokenizer takes whatever YCbCr it is given

@@ -27,7 +27,8 @@ from ..entropy.adaptive import (
 )
 from ..entropy.binary import BitEncoder, Counts
 from ..entropy.motion import MOTION_PREFIX, MotionModel
-from ..tokenizer.config import MotionConfig, config_from_dict, step_of_quality
+from ..errors import DataError, InputError, UsageError
+from ..tokenizer.config import MotionConfig, TokenizerConfig, config_from_dict, step_of_quality
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.motion_model import MotionTokenizer
 from .data import load_sources
@@ -54,11 +55,11 @@ def export(
 
     data: training folder on whose clips the entropy model gathers its first counts; without one
     it starts from nothing. frames and crop: of each of those clips. intra: run that the networks of
-    intra pictures come from, where that is another. Raises InputError, DataError.
+    intra pictures come from, where that is another. Raises InputError, DataError, UsageError.
     """
     state = load_checkpoint(run)
     config = config_from_dict(state["tokenizer"])
-    tokenizer = models.build(config)
+    tokenizer: Any = models.build(config)
     tokenizer.load_state_dict(state["model"])
     tokenizer.load_state_dict(state["average"], strict=False)
     card: dict[str, Any] = {
@@ -67,7 +68,13 @@ def export(
         "config": state["config"],
     }
     if intra is not None:
+        if not isinstance(config, MotionConfig):
+            raise UsageError(f"{run}: not of the family motion, whose intra networks are apart")
         other = load_checkpoint(intra)
+        if other["tokenizer"] != state["tokenizer"]:
+            raise InputError(f"{intra}: made with another tokenizer configuration")
+        if other["config"]["part"] == "inter":
+            raise UsageError(f"{intra}: a run of part inter, which learns no intra pictures")
         merge(tokenizer, other["average"], "intra")
         card["intra"] = {
             "steps": other["done"],
@@ -75,11 +82,15 @@ def export(
             "config": other["config"],
         }
     tokenizer.eval().requires_grad_(False)
-    prior = {name: np.zeros(size, np.uint8) for name, size in models.prior_shapes(config).items()}
+    prior = _no_counts(config)
     if data is not None:
-        gather = gather_motion_prior if isinstance(config, MotionConfig) else gather_prior
+        gather: Any = gather_motion_prior if isinstance(config, MotionConfig) else gather_prior
         prior = gather(tokenizer, models.token_shape(config), data, clips, frames, crop)
     models.write_bundle(target, target.stem, tokenizer, prior, card)
+
+
+def _no_counts(config: TokenizerConfig | MotionConfig) -> Prior:
+    return {name: np.zeros(size, np.uint8) for name, size in models.prior_shapes(config).items()}
 
 
 class _Gatherer:
@@ -108,7 +119,7 @@ def gather_motion_prior(
     cells = crop // 8
     gatherer = _Gatherer()
     device = torch.device("cpu")
-    empty = {n: np.zeros(s, np.uint8) for n, s in models.prior_shapes(tokenizer.config).items()}
+    empty = _no_counts(tokenizer.config)
     for i, planes in enumerate(_clips(data, clips, frames, crop)):
         step = step_of_quality(100 * (i * 0.618034 % 1))
         coder = PictureCoder(shape, empty, (cells, cells), frames)
@@ -132,7 +143,9 @@ def gather_motion_prior(
 def _clips(data: Path, clips: int, frames: int, crop: int) -> Iterator[Tensor]:
     """Crops (1, 6, T, crop/2, crop/2) in 0..1 of the videos of a folder, in turn."""
     sources = load_sources(data, frames, crop)
-    videos = [v for v in sources.videos if min(v.shape[2:]) * 2 >= crop]
+    videos = sources.videos
+    if not videos:
+        raise DataError(f"{data}: no video of {frames} frames and {crop} pixels")
     rng = np.random.default_rng(0)
     half = crop // 2
     for i in range(clips):

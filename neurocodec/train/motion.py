@@ -9,16 +9,18 @@ other's weights are taken from ``other``.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..codec.tokens import DEFAULT_SCALES, SCALE_ONE
 from ..device import autocast
 from ..entropy.structure import regular
-from ..errors import UsageError
+from ..errors import DataError, InputError, UsageError
 from ..tokenizer.config import (
     BETWEEN,
     COARSE,
@@ -27,6 +29,7 @@ from ..tokenizer.config import (
     INTRA,
     MOTION_SIZES,
     MotionConfig,
+    step_of_quality,
 )
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion import FIRST, SECOND, Reference, aligned, predict
@@ -37,19 +40,35 @@ from ..tokenizer.motion_model import (
     enlarged_cells,
     grey,
 )
-from ..tokenizer.patch import CHROMA_WEIGHT
-from .data import Batches
+from ..tokenizer.patch import CHROMA_WEIGHT, psnr
+from .data import Batches, load_sources, validation_clips
+from .picture import comparison
 from .run import Run, load_checkpoint
-from .windows import FRAMES, WindowBatch, WindowBatches
+from .windows import (
+    FRAMES,
+    SIDE,
+    WindowBatch,
+    WindowBatches,
+    Windows,
+    make_windows,
+    search_window,
+)
 
 logger = logging.getLogger(__name__)
 
-# quantizer steps relative to the GOP's, by level of the picture
-LEVEL_STEPS = (0.7, 0.85, 1.1, 1.25, 1.4)
-BASE_STEPS = (0.4, 0.25)  # of an intra picture's base, and of the base's base
+# quantizer steps relative to the GOP's: of an intra picture's base and of the base's base, and by
+# level of the picture
+BASE_STEPS = tuple(scale / SCALE_ONE for scale in DEFAULT_SCALES[1::-1])
+LEVEL_STEPS = tuple(scale / SCALE_ONE for scale in DEFAULT_SCALES[2:])
 JITTER = 0.3  # of the log of a picture's step
 DECAY_PART = 0.3  # of the run, at its end, in which the learning rate falls
 PARTS = ("both", "intra", "inter")
+VALIDATION_QUALITIES = (10, 50, 90)
+VALIDATION_LENGTH = 8  # frames of the mini-GOP
+SOURCE_FRAMES = 10  # fewest of a video; more than twice as many are kept of it
+SOURCE_SIDE = 384  # pixels, the shorter one
+PHOTO_ODDS = 0.6  # of intra pictures
+WINDOW_COUNT = 2000
 
 
 @dataclass
@@ -65,17 +84,33 @@ class MotionTrainConfig:
     clip_norm: float = 1.0
     seed: int = 0
     save_every: int = 200
-    validate_every: int = 100000
+    validate_every: int = 2000
     refresh_every: int = 500  # steps between looks at the other part's weights
     pictures_per_step: int = 4  # of a window: more than one optimizer step a window
 
 
+@dataclass
+class Coded:
+    """A coded picture of each clip: planes (B, 6, H/2, W/2) in 8 bits, levels (B, h, w, D), depth
+    (B, h, w); means of loss and bits per pixel."""
+
+    planes: Tensor
+    levels: Tensor
+    depth: Tensor
+    loss: float
+    bpp: float
+
+
+def distortion(planes: Tensor, decoded: Tensor) -> Tensor:
+    """Weighted squared error of pictures (B, 6, H/2, W/2): (B,)."""
+    error = (decoded - planes).square().sum((2, 3))  # (B, 6)
+    return error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
+
+
 def cost_of(planes: Tensor, decoded: Tensor, bits: Tensor, step: Tensor) -> Tensor:
     """D / lambda + R in bits a pixel, weighted so that all steps pull about equally; scalar."""
-    error = (decoded - planes).square().sum((2, 3))  # (B, 6)
-    distortion = error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
-    cost = (distortion / (LAMBDA_PER_STEP2 * step**2) + bits) / (planes[0, 0].numel() * 4)
-    return (cost * (step / 0.1) ** 0.7).mean()
+    cost = distortion(planes, decoded) / (LAMBDA_PER_STEP2 * step**2) + bits
+    return (cost / (planes[0, 0].numel() * 4) * (step / 0.1) ** 0.7).mean()
 
 
 def rounded(planes: Tensor) -> Tensor:
@@ -104,7 +139,13 @@ class MotionRun(Run):
             frozen.requires_grad_(False)
         super().__init__(config, shape, model, out, device)
         self.other = other
-        self._other_time = 0.0
+        self.validation: dict[str, list[WindowBatch]] = {}  # of each clip, one a quality
+
+    def resume(self) -> None:
+        part = load_checkpoint(self.out)["config"]["part"]
+        if part != self.config.part:
+            raise InputError(f"{self.checkpoint}: trains part {part}, not {self.config.part}")
+        super().resume()
 
     def learning_rate(self, index: int) -> float:
         """Constant, then a linear fall: a longer run goes on from before the fall."""
@@ -113,64 +154,81 @@ class MotionRun(Run):
         return float(c.learning_rate * min(1.0, (index + 1) / c.warm_up) * min(1.0, 0.02 + left))
 
     def refresh(self) -> None:
-        """Take the other part's averaged weights, where there are newer ones."""
+        """Take the other part's averaged weights, where there are any. Raises InputError."""
         if self.other is None or not (self.other / "checkpoint.pt").exists():
             return
-        written = (self.other / "checkpoint.pt").stat().st_mtime
-        if written <= self._other_time:
-            return
-        self._other_time = written
-        merge(self.model, load_checkpoint(self.other)["average"], self._other_part())
+        state = load_checkpoint(self.other)
+        if state["tokenizer"] != self.shape.to_dict():
+            raise InputError(f"{self.other}: made with another tokenizer configuration")
+        merge(self.model, state["average"], "intra" if self.config.part == "inter" else "inter")
         for name, p in self.model.named_parameters():
             if not p.requires_grad:
                 self.average[name].copy_(p.detach())
 
-    def _other_part(self) -> str:
-        return "intra" if self.config.part == "inter" else "inter"
-
     # -- pictures -------------------------------------------------------------------------------
 
     def code(
-        self, x: Tensor, predictions: tuple[Tensor, Tensor], kind: int, step: Tensor, before: Tensor,
-        learn: bool, weight: float = 1.0,
-    ) -> tuple[Tensor, Tensor, float, float]:  # fmt: skip
-        """Code one picture of each clip, and learn from it. weight: of the loss. Returns the rounded
-        picture, levels, loss and bits per pixel."""
+        self, x: Tensor, predictions: tuple[Tensor, Tensor], kind: int, step: Tensor,
+        before: Tensor, learn: bool, weight: float = 1.0,
+    ) -> Coded:  # fmt: skip
+        """Code one picture of each clip, and learn from it. weight: of the loss."""
         with torch.set_grad_enabled(learn), autocast(self.device):
             out = self.model(x, predictions, kind, step, before)
         loss = cost_of(x, out.planes, out.bits, step)
         if learn:
             self.backward(weight * loss, {"x": x, "step": step})
         bpp = out.bits.sum().item() / (x[:, 0].numel() * 4)
-        return rounded(out.planes), out.levels.detach(), loss.item(), bpp
+        return Coded(rounded(out.planes), out.levels.detach(), out.depth, loss.item(), bpp)
 
     def code_intra(
-        self, x: Tensor, step: Tensor, rng: np.random.Generator, learn: bool
-    ) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """step: of the picture itself; its bases have finer ones."""
+        self, x: Tensor, step: Tensor, rng: np.random.Generator | None, learn: bool
+    ) -> tuple[Coded, dict[str, float]]:
+        """step: of the picture itself; its bases have finer ones. rng: varies them."""
         base = base_of(x)
         pictures = [(base_of(base), COARSEST), (base, COARSE), (x, INTRA)]
         steps = [step * BASE_STEPS[1] / LEVEL_STEPS[0], step * BASE_STEPS[0] / LEVEL_STEPS[0], step]
-        prediction = decoded = grey(pictures[0][0])
-        before = levels = x.new_zeros(
+        prediction = grey(pictures[0][0])
+        before = x.new_zeros(
             len(x), *(side // 4 for side in prediction.shape[2:]), self.shape.latent_dim
         )
         figures: dict[str, float] = {}
         total = 0.0
+        coded: Coded | None = None
         for (picture, kind), own in zip(pictures, steps, strict=True):
-            if kind != COARSEST:
+            if coded is not None:
                 size = (picture.shape[2], picture.shape[3])
-                prediction = enlarged(decoded, size)
-                before = enlarged_cells(levels, (size[0] // 4, size[1] // 4))
+                prediction = enlarged(coded.planes, size)
+                before = enlarged_cells(coded.levels, (size[0] // 4, size[1] // 4))
             share = picture[0, 0].numel() / x[0, 0].numel()
-            decoded, levels, loss, bpp = self.code(
+            coded = self.code(
                 picture, (prediction, prediction), kind, jitter(own, rng), before, learn, share
             )
-            total += bpp * share
-            figures[f"loss{kind}"] = loss
+            total += coded.bpp * share
+            figures[f"loss{kind}"] = coded.loss
+        assert coded is not None
         figures["bpp_intra"] = total
-        figures["mse_intra"] = (decoded - x).square().mean().item()
-        return decoded, levels, figures
+        figures["mse_intra"] = (coded.planes - x).square().mean().item()
+        return replace(coded, bpp=total), figures
+
+    def code_inter(
+        self, batch: WindowBatch, x: Tensor, first: Coded, step: Tensor,
+        rng: np.random.Generator | None, learn: bool,
+    ) -> Iterator[tuple[int, Coded]]:  # fmt: skip
+        """Code the pictures of windows after the first, in coding order, and say which each is.
+
+        x: of the batch, step: of the windows (B,), both on the device."""
+        pictures = {0: (Reference(first.planes), first.levels)}
+        for i, picture in enumerate(regular([batch.length], FRAMES)[1:]):
+            a, b = picture.refs
+            mode, fields = batch.mode[:, i].to(self.device), batch.fields[:, i].to(self.device)
+            with torch.no_grad():
+                predictions = predict((pictures[a][0], pictures[b][0]), mode, fields)
+            before = levels_before(mode, fields, pictures[a][1], pictures[b][1])
+            kind = BETWEEN if b > picture.display else INTER
+            own = jitter(step * LEVEL_STEPS[min(picture.level, 4)], rng)
+            coded = self.code(x[:, picture.display], predictions, kind, own, before, learn)
+            pictures[picture.display] = (Reference(coded.planes), coded.levels)
+            yield picture.display, coded
 
     def window_step(self, batch: WindowBatch) -> dict[str, float]:
         """Optimizer steps over a batch of windows, one for every few pictures."""
@@ -182,26 +240,15 @@ class MotionRun(Run):
         x = batch.x.to(self.device)
         spread = rng.uniform(-0.4, 0.4, len(x))
         step = (batch.step * torch.tensor(np.exp(spread), dtype=torch.float32)).to(self.device)
-        decoded, levels, figures = self.code_intra(
+        first, figures = self.code_intra(
             x[:, 0], step * LEVEL_STEPS[0], rng, self.config.part == "both"
         )
-        pictures = {0: (decoded, Reference(decoded), levels)}
         sums = {"loss": 0.0, "bpp": 0.0, "mse": 0.0}
-        for i, picture in enumerate(regular([batch.length], FRAMES)[1:]):
-            a, b = picture.refs
-            mode, fields = batch.mode[:, i].to(self.device), batch.fields[:, i].to(self.device)
-            with torch.no_grad():
-                predictions = predict((pictures[a][1], pictures[b][1]), mode, fields)
-            before = levels_before(mode, fields, pictures[a][2], pictures[b][2])
-            kind = BETWEEN if b > picture.display else INTER
-            own = jitter(step * LEVEL_STEPS[min(picture.level, 4)], rng)
-            target = x[:, picture.display]
-            decoded, levels, loss, bpp = self.code(target, predictions, kind, own, before, True)
-            pictures[picture.display] = (decoded, Reference(decoded), levels)
-            sums["loss"] += loss / (FRAMES - 1)
-            sums["bpp"] += bpp / (FRAMES - 1)
-            sums["mse"] += (decoded - target).square().mean().item() / (FRAMES - 1)
-            if (i + 1) % self.config.pictures_per_step == 0:
+        for i, (t, coded) in enumerate(self.code_inter(batch, x, first, step, rng, True), 1):
+            sums["loss"] += coded.loss / (FRAMES - 1)
+            sums["bpp"] += coded.bpp / (FRAMES - 1)
+            sums["mse"] += (coded.planes - x[:, t]).square().mean().item() / (FRAMES - 1)
+            if i % self.config.pictures_per_step == 0:
                 norm = self.finish_step()
                 self.start_step()
         return {**sums, **figures, "norm": norm}
@@ -213,17 +260,79 @@ class MotionRun(Run):
         places = (np.arange(len(planes)) + rng.random(len(planes))) / len(planes)
         low, high = np.log((0.02, 0.5))
         step = torch.tensor(np.exp(low + (high - low) * places), dtype=torch.float32)
-        _, _, figures = self.code_intra(planes.to(self.device), step.to(self.device), rng, True)
+        _, figures = self.code_intra(planes.to(self.device), step.to(self.device), rng, True)
         return {**figures, "norm": self.finish_step()}
 
+    # -- validation -----------------------------------------------------------------------------
 
-def jitter(step: Tensor, rng: np.random.Generator) -> Tensor:
+    def prepare_validation(self, clips: dict[str, Tensor]) -> None:
+        """clips: (6, T, H/2, W/2) uint8, of a window's frames, or of one for intra pictures."""
+        for name, clip in clips.items():
+            x = clip.transpose(0, 1)[None].float() / 255
+            windows = []
+            for quality in VALIDATION_QUALITIES:
+                step = step_of_quality(quality)
+                motion = (torch.empty(0), torch.empty(0))
+                if self.config.part != "intra":
+                    motion = search_window(x, VALIDATION_LENGTH, step)
+                mode, fields = (part.long() for part in motion)
+                windows.append(
+                    WindowBatch(x, VALIDATION_LENGTH, torch.tensor([step]), mode, fields)
+                )
+            self.validation[name] = windows
+
+    def validate(self) -> None:
+        """Means over the clips of D / lambda + R, at the window's step; of PSNR-YUV (6:1:1), of
+        estimated bits per pixel; with averaged weights, in closed loop; and one picture."""
+        if not self.validation:
+            return
+        torch.manual_seed(0)  # of the noise in the estimate
+        rows = []
+        with self.averaged():
+            for i, quality in enumerate(VALIDATION_QUALITIES):
+                figures = []
+                for name, windows in self.validation.items():
+                    source, decoded, cost, bpp, depth = self._code_window(windows[i])
+                    figures.append((cost, psnr(source, decoded)[3], bpp))
+                    self._log_validation(name, quality, figures[-1])
+                    if len(figures) == 1:
+                        last = depth.float() / self.shape.stages
+                        rows.append((source[:, -1], decoded[:, -1], last))
+                self._log_validation("mean", quality, np.mean(figures, 0).tolist())
+        comparison(rows).save(self.out / f"validation-{self.done:06d}.png")
+
+    def _log_validation(self, name: str, quality: int, figures: Sequence[float]) -> None:
+        values = dict(zip(("cost", "psnr", "bpp"), figures, strict=True))
+        self.log({"val": name, "step": self.done, "q": quality, **values})
+
+    def _code_window(self, window: WindowBatch) -> tuple[Tensor, Tensor, float, float, Tensor]:
+        """Of one window: source and decoded planes (6, T, H/2, W/2), mean cost and bits per pixel,
+        and the depth (h, w) of the last frame."""
+        x, step = window.x.to(self.device), window.step.to(self.device)
+        first, _ = self.code_intra(x[:, 0], step * LEVEL_STEPS[0], None, False)
+        coded = {0: first}
+        if self.config.part != "intra":
+            coded |= self.code_inter(window, x, first, step, None, False)
+        source = x[0, : len(coded)]
+        decoded = torch.cat([coded[t].planes for t in range(len(coded))])
+        bpp = float(np.mean([c.bpp for c in coded.values()]))
+        pixels = source[0, 0].numel() * 4
+        error = (distortion(source, decoded) / pixels).mean().item()
+        cost = error / (LAMBDA_PER_STEP2 * window.step.item() ** 2) + bpp
+        depth = coded[len(coded) - 1].depth[0]
+        return source.transpose(0, 1), decoded.transpose(0, 1), cost, bpp, depth
+
+
+def jitter(step: Tensor, rng: np.random.Generator | None) -> Tensor:
+    """Steps (B,) varied at random, where there is a generator."""
+    if rng is None:
+        return step
     return step * torch.tensor(np.exp(rng.uniform(-JITTER, JITTER, len(step)))).to(step)
 
 
 def levels_before(mode: Tensor, fields: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Magnitudes of the tokens a picture's prediction comes from, (B, h, w, D): of the reference used,
-    the larger of two."""
+    """Magnitudes of the tokens a picture's prediction comes from, (B, h, w, D): of the reference
+    used, the larger of two."""
     a = aligned(first, fields[:, 0]).abs()
     b = aligned(second, fields[:, 1]).abs()
     both = torch.where((mode == SECOND)[..., None], b, torch.maximum(a, b))
@@ -244,12 +353,68 @@ def merge(model: MotionTokenizer, weights: dict[str, Tensor], part: str) -> None
 
 def train_windows(run: MotionRun, batches: WindowBatches, progress: bool = False) -> None:
     run.out.mkdir(parents=True, exist_ok=True)
+    if run.done == 0:
+        if run.config.part == "inter":
+            run.refresh()
+        run.validate()
     windows = run.done * run.config.pictures_per_step // (FRAMES - 1)
-    run.loop(batches.iterate(windows), run.window_step, lambda: None, progress)
+    run.loop(batches.iterate(windows), run.window_step, run.validate, progress)
 
 
 def train_intra(run: MotionRun, batches: Batches, progress: bool = False) -> None:
     """batches: of one-frame clips (B, 6, 1, H/2, W/2)."""
-    pictures = (planes[:, :, 0] for planes in batches.iterate(run.done))
     run.out.mkdir(parents=True, exist_ok=True)
-    run.loop(pictures, run.intra_step, lambda: None, progress)
+    if run.done == 0:
+        run.validate()
+    pictures = (planes[:, :, 0] for planes in batches.iterate(run.done))
+    run.loop(pictures, run.intra_step, run.validate, progress)
+
+
+def train_motion(
+    data: Path,
+    out: Path,
+    config: MotionTrainConfig,
+    validation: Path | None = None,
+    windows: Path | None = None,
+    count: int = WINDOW_COUNT,
+    other: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = False,
+) -> None:
+    """Train in ``out`` on the videos and photographs under ``data``.
+
+    windows: file of training windows, ``count`` of which are made where it does not exist; by
+    default one in ``out``. other: run of the intra part, for an inter part. Without a validation
+    folder every 40th video is held out. Raises DataError, InputError, UsageError.
+    """
+    if other is not None:
+        if config.part != "inter":
+            raise UsageError("another run's weights are for part inter alone")
+        load_checkpoint(other)
+    if config.crop % 32:
+        raise UsageError(f"crop {config.crop}: give a multiple of 32")
+    run = MotionRun(config, out, device, other)
+    if resume:
+        run.resume()
+    elif run.checkpoint.exists():
+        raise DataError(f"{out}: holds a run already; give --resume or another folder")
+    intra = config.part == "intra"
+    sources = load_sources(data, SOURCE_FRAMES, config.crop if intra else SIDE, SOURCE_SIDE)
+    if validation is not None:
+        held_out = load_sources(validation, FRAMES, 32, halve=False)
+    else:
+        held_out = sources.hold_out(40)
+    out.mkdir(parents=True, exist_ok=True)
+    logger.info("%d videos, %d photographs, %d files skipped, %d videos held out",
+                len(sources.videos), len(sources.photos), sources.skipped,
+                len(held_out.videos))  # fmt: skip
+    run.prepare_validation(validation_clips(held_out, 1 if intra else FRAMES))
+    if intra:
+        batches = Batches(sources, config.batch, 1, config.crop, config.seed, PHOTO_ODDS)
+        train_intra(run, batches, progress)
+        return
+    file = windows or out / "windows.pt"
+    if not file.exists():
+        make_windows(sources, count, config.seed).save(file)
+    train_windows(run, WindowBatches(Windows.load(file), config.batch, config.seed), progress)

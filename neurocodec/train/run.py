@@ -97,6 +97,8 @@ class Run:
         return float(c.learning_rate * warm * cosine)
 
     def start_step(self) -> None:
+        """What is random in a step depends on the seed and its number, so that runs can resume."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.done) * group["rate"]
         self.optimizer.zero_grad(set_to_none=True)
@@ -126,7 +128,8 @@ class Run:
         validate: Callable[[], None],
         progress: bool,
     ) -> None:
-        """Train from where the run is to its last step. batches: from there on."""
+        """Train from where the run is to its last step. batches: from there on; step: takes one,
+        and makes one or more steps of the optimizer."""
         from tqdm import tqdm
 
         config = self.config
@@ -136,16 +139,18 @@ class Run:
         for batch in batches:
             if self.done >= config.steps:
                 break
+            before = self.done
             recent.append(step(batch))
-            bar.update()
+            bar.update(self.done - before)
             self.seconds = time.monotonic() - began
-            if self.done % 50 == 0:
+            ended = self.done >= config.steps
+            if self.done // 50 > before // 50:
                 mean = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
                 recent.clear()
                 self.log({"step": self.done, "seconds": round(self.seconds), **mean})
-            if self.done % config.save_every == 0 or self.done == config.steps:
+            if ended or self.done // config.save_every > before // config.save_every:
                 self.save()
-            if self.done % config.validate_every == 0 or self.done == config.steps:
+            if ended or self.done // config.validate_every > before // config.validate_every:
                 validate()
         bar.close()
 

@@ -20,7 +20,7 @@ from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
 from ..tokenizer.lfq import LAMBDA_PER_STEP2, entropy_penalty
 from ..tokenizer.model import Tokenizer, TrainingOutput
 from ..tokenizer.patch import CHROMA_WEIGHT, psnr
-from .data import Batches, Sources, load_sources
+from .data import Batches, load_sources, validation_clips
 from .picture import comparison
 from .run import Run
 
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 STEP_RANGE = (0.027, 0.95)  # of the quantizer, a little wider than qualities 100 to 0
 VALIDATION_QUALITIES = (10, 50, 90)
-VALIDATION_CROP = 256
 
 
 @dataclass
@@ -162,16 +161,6 @@ class Trainer(Run):
                 {"val": "mean", "step": self.done, "q": quality, "psnr": mean[0], "bpp": mean[1]}
             )
         comparison(rows).save(self.out / f"validation-{self.done:06d}.png")
-
-
-def validation_clips(sources: Sources, frames: int) -> dict[str, Tensor]:
-    """Centre crops (6, T, h, w) uint8 of a folder's videos."""
-    clips = {}
-    for i, video in enumerate(sources.videos):
-        h, w = (min(side, VALIDATION_CROP // 2) for side in video.shape[2:])
-        y, x = (video.shape[2] - h) // 2, (video.shape[3] - w) // 2
-        clips[sources.names[i]] = video[:, :frames, y : y + h, x : x + w]
-    return clips
 
 
 def train_tokenizer(

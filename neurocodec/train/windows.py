@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch import Tensor
 from ..codec.search import Effort, search
 from ..entropy.motion import Field, MotionMemory
 from ..entropy.structure import Picture, regular
+from ..errors import DataError, InputError
 from ..threads import ahead
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion import Reference
@@ -29,7 +32,7 @@ logger = logging.getLogger(__name__)
 FRAMES = 9
 SIDE = 160  # pixels
 LENGTHS = (8, 4, 2, 1)  # of mini-GOPs
-LENGTH_ODDS = (0.55, 0.2, 0.13, 0.12)
+LENGTH_ODDS = (0.4, 0.25, 0.2, 0.15)
 PHOTO_ODDS = 0.2
 GROUP = 4  # windows searched at once: they share length and step
 STEP_RANGE = (0.03, 0.6)  # of the quantizer
@@ -38,8 +41,8 @@ _EFFORT = Effort(coarse=(8, 3, 1), fine=(2, 1), rounds=1, both=(1,))
 
 @dataclass
 class Windows:
-    """planes (N, 9, 6, S/2, S/2) uint8; length (N,) of their mini-GOPs, step (N,) they were searched
-    for; in coding order mode (N, 8, h, w) uint8 and fields (N, 8, 2, h, w, 2) int16."""
+    """planes (N, 9, 6, S/2, S/2) uint8; length (N,) of their mini-GOPs, step (N,) they were
+    searched for; in coding order mode (N, 8, h, w) uint8 and fields (N, 8, 2, h, w, 2) int16."""
 
     planes: Tensor
     length: Tensor
@@ -48,17 +51,23 @@ class Windows:
     fields: Tensor
 
     def save(self, path: Path) -> None:
-        torch.save(self.__dict__, path)
+        part = path.with_name(path.name + ".part")
+        torch.save(self.__dict__, part)
+        os.replace(part, path)
 
     @classmethod
     def load(cls, path: Path) -> Windows:
-        return cls(**torch.load(path, mmap=True, weights_only=True))
+        """Mapped into memory. Raises InputError."""
+        try:
+            return cls(**torch.load(path, mmap=True, weights_only=True))
+        except (OSError, RuntimeError, TypeError, pickle.UnpicklingError):
+            raise InputError(f"{path}: not a file of training windows") from None
 
 
 def _window(sources: Sources, rng: np.random.Generator) -> Tensor:
     """(9, 6, S/2, S/2) uint8."""
     half = SIDE // 2
-    if sources.photos and rng.random() < PHOTO_ODDS:
+    if sources.photos and (not sources.videos or rng.random() < PHOTO_ODDS):
         photo = sources.photos[rng.integers(len(sources.photos))]
         planes = (camera_motion(photo, FRAMES, SIDE, rng) * 255).round().byte()
         return planes.transpose(0, 1)
@@ -78,42 +87,56 @@ def _window(sources: Sources, rng: np.random.Generator) -> Tensor:
     return clip.transpose(0, 1)
 
 
+def _usable(sources: Sources) -> Sources:
+    """The videos that are large and long enough, and the photographs. Raises DataError."""
+    pairs = [
+        (video, name)
+        for video, name in zip(sources.videos, sources.names, strict=True)
+        if video.shape[1] >= FRAMES and min(video.shape[2:]) >= SIDE // 2
+    ]
+    if not pairs and not sources.photos:
+        raise DataError(f"no video of {FRAMES} frames and {SIDE} pixels, and no photograph")
+    videos, names = [v for v, _ in pairs], [n for _, n in pairs]
+    return Sources(videos, names, sources.photos, sources.skipped)
+
+
+def search_window(x: Tensor, length: int, step: float) -> tuple[Tensor, Tensor]:
+    """Motion between the source frames of windows x (B, 9, 6, H/2, W/2) in 0..1, which are divided
+    into mini-GOPs of ``length``: mode (B, 8, h, w) uint8 and fields (B, 8, 2, h, w, 2) int16."""
+    references = [Reference(x[:, t]) for t in range(FRAMES)]
+    memories = [MotionMemory() for _ in x]
+    modes: list[Tensor] = []
+    fields: list[Tensor] = []
+    for picture in regular([length], FRAMES)[1:]:
+        a, b = picture.refs
+        motion = search(
+            x[:, picture.display], (references[a], references[b]), (x[:, a], x[:, b]),
+            LAMBDA_PER_STEP2 * step**2, _suggested(memories, picture), _EFFORT,
+        )  # fmt: skip
+        modes.append(motion.mode.byte())
+        fields.append(motion.fields.short())
+        for k, memory in enumerate(memories):
+            field = Field(modes[-1][k].numpy(), fields[-1][k].numpy())
+            memory.remember(picture, field, range(FRAMES))
+    return torch.stack(modes, 1), torch.stack(fields, 1)
+
+
 def make_windows(sources: Sources, count: int, seed: int = 0) -> Windows:
-    """``count`` windows, the same for a seed."""
+    """``count`` windows, the same for a seed. Raises DataError where the sources are too small."""
+    sources = _usable(sources)
     rng = np.random.default_rng(seed)
     parts: list[Windows] = []
     for i in range(-(-count // GROUP)):
         length = int(rng.choice(LENGTHS, p=LENGTH_ODDS))
         step = float(np.exp(rng.uniform(*np.log(STEP_RANGE))))
         planes = torch.stack([_window(sources, rng) for _ in range(GROUP)])
-        x = planes.float() / 255
-        references = [Reference(x[:, t]) for t in range(FRAMES)]
-        memories = [MotionMemory() for _ in range(GROUP)]
-        modes, fields = [], []
-        for picture in regular([length], FRAMES)[1:]:
-            a, b = picture.refs
-            motion = search(
-                x[:, picture.display], (references[a], references[b]), (x[:, a], x[:, b]),
-                LAMBDA_PER_STEP2 * step**2, _suggested(memories, picture), _EFFORT,
-            )  # fmt: skip
-            modes.append(motion.mode.byte())
-            fields.append(motion.fields.short())
-            for k, memory in enumerate(memories):
-                field = Field(modes[-1][k].numpy(), fields[-1][k].numpy())
-                memory.remember(picture, field, range(FRAMES))
-        parts.append(
-            Windows(
-                planes,
-                torch.full((GROUP,), length),
-                torch.full((GROUP,), step),
-                torch.stack(modes, 1),
-                torch.stack(fields, 1),
-            )  # fmt: skip
-        )
+        mode, fields = search_window(planes.float() / 255, length, step)
+        lengths, steps = torch.full((GROUP,), length), torch.full((GROUP,), step)
+        parts.append(Windows(planes, lengths, steps, mode, fields))
         if i % 25 == 0:
             logger.info("%d of %d windows", i * GROUP, count)
     return Windows(
-        *(torch.cat([getattr(p, k) for p in parts]) for k in Windows.__dataclass_fields__)
+        *(torch.cat([getattr(p, k) for p in parts])[:count] for k in Windows.__dataclass_fields__)
     )
 
 
@@ -125,7 +148,7 @@ def _suggested(memories: list[MotionMemory], picture: Picture) -> Tensor | None:
 
 @dataclass
 class WindowBatch:
-    """Windows of one mini-GOP length: x (B, 9, 6, S/2, S/2) float in 0..1; the rest as in Windows."""
+    """Windows of one mini-GOP length: x (B, 9, 6, S/2, S/2) in 0..1; the rest as in Windows."""
 
     x: Tensor
     length: int

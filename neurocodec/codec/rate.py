@@ -1,0 +1,114 @@
+"""Rate control: the quantizer step of each GOP, so that a file meets a size, a bitrate or a quality.
+
+A GOP is coded at the step that experience suggests, and again where the result is too far off. What is
+too much or too little is made up for by the GOPs that follow.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..tokenizer.config import STEP_LIMITS
+
+MOST_TRIES = 4  # of a GOP
+SIZE_TOLERANCE = 0.04  # of a GOP's budget
+PSNR_TOLERANCE = 0.08  # dB
+_SIZE_SLOPE = -1.1  # of log size over log step, before there is experience
+_PSNR_SLOPE = -6.5  # dB for e times the step
+_CATCH_UP = 2.0  # GOPs in which what was overspent is saved
+
+
+@dataclass(frozen=True)
+class GopResult:
+    """bytes: of the coded GOP; psnr: (6 Y + U + V) / 8 in dB, the mean over its frames."""
+
+    frames: int
+    bytes: int
+    psnr: float
+
+
+class Control(Protocol):
+    """Chooses steps. ``first`` starts a GOP; ``again`` gives another step, or None if it will do."""
+
+    def first(self, seconds: float) -> float: ...
+
+    def again(self, result: GopResult) -> float | None: ...
+
+
+class Aim:
+    """Finds the step at which one figure of a GOP, about linear in log step, has a wanted value."""
+
+    def __init__(self, start: float, slope: float) -> None:
+        """start: a first step; slope: of the figure over log step, until it is known."""
+        self.step, self._slope = start, slope
+        self._tries: list[tuple[float, float]] = []  # log step, figure
+
+    def begin(self) -> None:
+        self._tries = []
+
+    def tried(self, figure: float) -> int:
+        """Note what the present step gave. Returns how many were tried for this GOP."""
+        self._tries.append((math.log(self.step), figure))
+        if len(self._tries) > 1:
+            (x0, y0), (x1, y1) = self._tries[-2:]
+            if x0 != x1:
+                slope = (y1 - y0) / (x1 - x0)
+                if 0.3 < slope / self._slope < 3:
+                    self._slope = slope
+        return len(self._tries)
+
+    def towards(self, wanted: float) -> float:
+        """The next step to try, from the try that came closest."""
+        x, y = min(self._tries, key=lambda t: abs(t[1] - wanted))
+        low, high = STEP_LIMITS
+        self.step = min(max(math.exp(x + (wanted - y) / self._slope), low), high)
+        return self.step
+
+
+class SizeControl:
+    """Holds a bitrate over the file. Raises nothing: what cannot be met is met as nearly as can be."""
+
+    def __init__(self, bytes_per_second: float, start: float) -> None:
+        self._rate = bytes_per_second
+        self._aim = Aim(start, _SIZE_SLOPE)
+        self._owed = 0.0  # bytes that GOPs so far have spent too much
+        self._budget = 0.0
+
+    def first(self, seconds: float) -> float:
+        fair = self._rate * seconds
+        self._budget = max(fair - self._owed / _CATCH_UP, 0.3 * fair)
+        self._fair = fair
+        self._aim.begin()
+        return self._aim.step
+
+    def again(self, result: GopResult) -> float | None:
+        figure, wanted = math.log(result.bytes), math.log(self._budget)
+        before = self._aim.step
+        tries = self._aim.tried(figure)
+        close = abs(figure - wanted) <= SIZE_TOLERANCE
+        step = self._aim.towards(wanted)
+        if close or tries >= MOST_TRIES or step == before:
+            self._owed += result.bytes - self._fair
+            return None
+        return step
+
+
+class PsnrControl:
+    """Holds the PSNR of every GOP."""
+
+    def __init__(self, psnr: float, start: float) -> None:
+        self._wanted = psnr
+        self._aim = Aim(start, _PSNR_SLOPE)
+
+    def first(self, seconds: float) -> float:
+        self._aim.begin()
+        return self._aim.step
+
+    def again(self, result: GopResult) -> float | None:
+        before = self._aim.step
+        tries = self._aim.tried(result.psnr)
+        close = abs(result.psnr - self._wanted) <= PSNR_TOLERANCE
+        step = self._aim.towards(self._wanted)
+        return None if close or tries >= MOST_TRIES or step == before else step
