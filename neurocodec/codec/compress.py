@@ -100,8 +100,8 @@ def compress(
 
     src: any file ffmpeg reads. dst: path of the .nc file, or "-" for standard output.
     quality: 0..100, larger is better. model: a bundle's name or path. gop: most frames between
-    random access points, 1..1024, best one more than a multiple of eight; about four seconds if None.
-    effort: fast, medium or slow, how hard to look for motion. device: auto, cpu or cuda.
+    random access points, 1..1024, best one more than a multiple of eight; about four seconds if
+    None. effort: fast, medium or slow, how hard to look for motion. device: auto, cpu or cuda.
     threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     progress: called with frames done and expected.
 

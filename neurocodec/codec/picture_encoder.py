@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ..bitstream.payloads import AudioPacket
-from ..entropy.motion import Field, MotionMemory
+from ..entropy.motion import BOTH, FIRST, Field, MotionMemory
 from ..entropy.structure import Picture, mini_gop
 from ..media.frame import Frame
+from ..tokenizer.config import SPATIAL_STRIDE
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import MotionTokenizer
 from .frames import GopEnd, pad_planes
@@ -25,6 +26,7 @@ from .pictures import PictureLoop, step_of
 from .search import Effort, search
 from .tokens import DEFAULT_SCALES, PictureTokens, grid_of, kind_of
 
+FLOW_ROWS = 32  # OpenCV's DIS optical flow reads beyond wide pictures of fewer
 EFFORTS = {
     "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=()),
     "medium": Effort(),
@@ -57,6 +59,12 @@ class PictureEncoder(PictureLoop):
         return PictureTokens(picture, motion, [tokens])
 
     def _search(self, picture: Picture, planes: Tensor, penalty: float) -> Field:
+        if self.grid[0] * SPATIAL_STRIDE < FLOW_ROWS:
+            both = len(set(picture.refs)) == 2
+            return Field(
+                np.full(self.grid, BOTH if both else FIRST, np.uint8),
+                np.zeros((2, *self.grid, 2), np.int16),
+            )
         first, second = (picture.refs * 2)[:2]
         suggested = self._memory.suggest(picture)
         direct = None
@@ -125,8 +133,8 @@ def tokenize_pictures(
     effort: str = "medium",
     scales: tuple[int, ...] = DEFAULT_SCALES,
 ) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
-    """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio packets
-    as they come."""
+    """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio
+    packets as they come."""
     gop: GopStream | None = None
     pts: list[int] = []
     cuts = CutFinder()
@@ -135,6 +143,7 @@ def tokenize_pictures(
             yield event
             continue
         small = thumbnail(event.y)
+        small = np.pad(small, ((0, max(0, FLOW_ROWS - len(small))), (0, 0)), "edge")
         if gop is not None and (cuts.is_cut(small) or len(pts) == gop_frames):
             yield from gop.flush()
             yield GopEnd(pts)
