@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -13,10 +14,11 @@ import pytest
 import torch
 
 from neurocodec import models
-from neurocodec.entropy.adaptive import TokenShape, empty_prior
+from neurocodec.entropy.adaptive import Prior, TokenShape, empty_prior
 from neurocodec.media.frame import Frame
-from neurocodec.tokenizer.config import SIZES, TokenizerConfig
+from neurocodec.tokenizer.config import MOTION_SIZES, SIZES, MotionConfig, TokenizerConfig
 from neurocodec.tokenizer.model import Tokenizer
+from neurocodec.tokenizer.motion_model import MotionTokenizer
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -36,7 +38,21 @@ def quiet_logging() -> Iterator[None]:
 def tiny_tokenizer(seed: int = 0, config: TokenizerConfig = SIZES["tiny"]) -> Tokenizer:
     """Random weights, small last layers: networks that do something but spoil little."""
     torch.manual_seed(seed)
-    tokenizer = Tokenizer(config)
+    return _stirred(Tokenizer(config))
+
+
+def tiny_motion_tokenizer(
+    seed: int = 0, config: MotionConfig = MOTION_SIZES["tiny"]
+) -> MotionTokenizer:
+    """As :func:`tiny_tokenizer`."""
+    torch.manual_seed(seed)
+    return _stirred(MotionTokenizer(config))
+
+
+_Module = TypeVar("_Module", bound=torch.nn.Module)
+
+
+def _stirred(tokenizer: _Module) -> _Module:
     with torch.no_grad():
         for p in tokenizer.parameters():
             if p.dim() > 2 and not p.any():
@@ -52,6 +68,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tokenizer.config
     prior = empty_prior(TokenShape(config.quantizer, config.stages, config.bits))
     models.write_bundle(path, "tiny", tokenizer, prior, {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a tiny model bundle of the family ``motion``."""
+    path = tmp_path_factory.mktemp("models") / "tiny-motion.safetensors"
+    tokenizer = tiny_motion_tokenizer()
+    prior: Prior = {
+        name: np.zeros(shape, np.uint8)
+        for name, shape in models.prior_shapes(tokenizer.config).items()
+    }
+    models.write_bundle(path, "tiny-motion", tokenizer, prior, {})
     return path
 
 

@@ -1,5 +1,7 @@
 """The package and the reader written from the specification find the same in the same bytes."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,20 +10,44 @@ import pytest
 import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
-from neurocodec.codec.tokens import LatentTokens, hash_tokens
+from neurocodec.codec.tokens import (
+    PICTURES,
+    GopEncoder,
+    LatentTokens,
+    PictureCoder,
+    PictureTokens,
+    Tokens,
+    grids_of,
+    hash_tokens,
+    kind_of,
+)
 from neurocodec.codec.verify import verify
 from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape
 from neurocodec.entropy.binary import BitDecoder
-from tests import reference_reader
-from tests.conftest import tiny_tokenizer, write_clip
+from neurocodec.entropy.motion import (
+    DIRECT,
+    FIRST,
+    MOTION_PREFIX,
+    SECOND,
+    Field,
+    MotionMemory,
+    distances_of,
+)
+from neurocodec.entropy.motion import TABLES as MOTION_TABLES
+from neurocodec.entropy.structure import regular
+from tests import reference_pictures, reference_reader, reference_tokens
+from tests.conftest import tiny_motion_tokenizer, tiny_tokenizer, write_clip
 
 
 def random_prior(shape: TokenShape, seed: int = 0) -> Prior:
     """One that makes large tokens likely, so that noise has escape codes in it."""
     rng = np.random.default_rng(seed)
-    prior = {
+    sizes = shape.table_shapes()
+    if shape.depths_by_kind:
+        sizes |= {MOTION_PREFIX + name: size for name, size in MOTION_TABLES.items()}
+    prior: Prior = {
         name: rng.integers(0, rng.integers(1, 256), size).astype(np.uint8)
-        for name, size in shape.table_shapes().items()
+        for name, size in sizes.items()
     }
     for name in ("nonzero", "more"):
         prior[name][..., 0] //= 32
@@ -35,6 +61,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tokenizer.config
     shape = TokenShape(config.quantizer, config.stages, config.bits)
     models.write_bundle(path, "prior", tokenizer, random_prior(shape), {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def motion_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "prior.safetensors"
+    tokenizer = tiny_motion_tokenizer()
+    prior = random_prior(models.token_shape(tokenizer.config))
+    models.write_bundle(path, "prior", tokenizer, prior, {})
     return path
 
 
@@ -52,6 +87,22 @@ def test_tokens_of_a_file(
     assert len(expected) == -(-frames // 5)
     assert reference_reader.hashes(model, data) == expected
     assert reference_reader.hashes(model, data[:-1]) == expected  # found by scanning
+
+
+@pytest.mark.parametrize(
+    ("quality", "frames", "size", "gop"),
+    [(0, 11, (40, 24), 9), (60, 20, (41, 66), 40), (100, 1, (1, 1), 1), (30, 7, (16, 90), 5)],
+)
+def test_tokens_of_a_file_of_pictures(
+    tmp_path: Path, motion_bundle: Path, quality: int, frames: int, size: tuple[int, int], gop: int
+) -> None:
+    source = write_clip(tmp_path / "in.mkv", frames, *size)
+    out = tmp_path / "out.nc"
+    neurocodec.compress(source, out, model=str(motion_bundle), quality=quality, gop=gop)
+    data, model = out.read_bytes(), motion_bundle.read_bytes()
+    report = verify(out, str(motion_bundle), tokens=True)
+    assert (report.frames, report.damage) == (frames, [])
+    assert reference_reader.hashes(model, data) == report.tokens
 
 
 def test_times_and_sound(tmp_path: Path, bundle: Path) -> None:
@@ -87,7 +138,82 @@ def test_tokens_of_noise(shape: TokenShape, seed: int) -> None:
     model = ContextModel(shape, prior, (h, w))
     coder = BitDecoder(data)
     ours = hash_tokens(LatentTokens(*model.code_frame(coder)) for _ in range(3))
-    plain = reference_reader.Shape(shape.quantizer, shape.stages, shape.bits)
+    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits)
     tables = {name: table.tolist() for name, table in prior.items()}
-    latents = reference_reader.decode_gop(plain, tables, 8 * w, 8 * h, 9, data)
-    assert reference_reader.hash_latents(latents, plain) == ours
+    latents = reference_tokens.decode_latents(plain, tables, 8 * w, 8 * h, 9, data)
+    assert reference_tokens.hash_latents(latents, plain) == ours
+
+
+PICTURE_SHAPE = TokenShape("levels", 3, 2, 5, True)
+
+
+def assert_same_pictures(
+    found: Sequence[Tokens], prior: Prior, grid: tuple[int, int], data: bytes
+) -> None:
+    """data: with scales."""
+    plain = reference_tokens.Shape("levels", PICTURE_SHAPE.stages, PICTURE_SHAPE.bits)
+    tables = {name: table.tolist() for name, table in prior.items()}
+    h, w = grid
+    theirs = reference_pictures.decode_pictures(plain, tables, 8 * w, 8 * h, len(found), data)
+    for ours, other in zip(found, theirs, strict=True):
+        assert hash_tokens([ours]) == reference_pictures.hash_pictures([other], plain)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pictures_of_noise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data, prior = rng.bytes(12000), random_prior(PICTURE_SHAPE, seed)
+    grid, frames = (int(rng.integers(1, 9)), int(rng.integers(1, 40))), int(rng.integers(1, 24))
+    model, coder = PictureCoder(PICTURE_SHAPE, prior, grid, frames), BitDecoder(data[7:])
+    assert_same_pictures([model.code(coder) for _ in range(frames)], prior, grid, data)
+
+
+def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
+    """A GOP of 21 frames, mostly regular, with every mode and every number of references."""
+    rng = np.random.default_rng(seed)
+    structure = regular([8, 3], 21)
+    for i, refs in ((3, (0,)), (5, (8, 8)), (12, ()), (14, (8, 12))):
+        structure[i] = replace(structure[i], refs=refs)
+    memory, pictures = MotionMemory(), []
+    for picture in structure:
+        latents = []
+        for h, w in grids_of(grid) if not picture.refs else [grid]:
+            depth = rng.integers(0, 4, (h, w)) * rng.integers(0, 2, (h, w))
+            tokens = np.round(rng.laplace(0, rng.choice([1, 30]), (h, w, 3, 2))).astype(np.int16)
+            tokens[np.arange(3) >= depth[..., None]] = 0
+            latents.append(LatentTokens(tokens, depth))
+        field = None
+        if picture.refs:
+            suggested = memory.suggest(picture)
+            mode = np.zeros(grid, np.uint8)
+            if len(set(distances_of(picture))) == 2:
+                limit = DIRECT if suggested is None else DIRECT + 1
+                mode = np.repeat(rng.integers(0, limit, grid), 2, 1)[:, : grid[1]].astype(np.uint8)
+            mv = rng.integers(-3, 4, (2, *grid, 2)) * int(rng.choice([1, 250]))
+            mv[:, : grid[0] // 2] = mv[:, :1, :1]
+            mv[0][mode == SECOND] = mv[1][mode == FIRST] = 0
+            if suggested is not None:
+                mv[:, mode == DIRECT] = suggested[:, mode == DIRECT]
+            field = Field(mode, mv.astype(np.int16))
+            memory.remember(picture, field, range(21))
+        pictures.append(PictureTokens(picture, field, latents))
+    return pictures
+
+
+@pytest.mark.parametrize(("grid", "seed"), [((1, 1), 0), ((3, 5), 1), ((9, 4), 2), ((35, 33), 3)])
+def test_pictures_that_were_encoded(grid: tuple[int, int], seed: int) -> None:
+    prior, pictures = random_prior(PICTURE_SHAPE, seed), random_pictures(grid, seed)
+    encoder = GopEncoder(PICTURES, PICTURE_SHAPE, prior, grid, 1024)
+    for picture in pictures:
+        encoder.add(picture)
+    data = encoder.finish()
+    assert_same_pictures(pictures, prior, grid, data)
+    model, coder = PictureCoder(PICTURE_SHAPE, prior, grid, 21), BitDecoder(data[7:])
+    assert hash_tokens(model.code(coder) for _ in range(21)) == hash_tokens(pictures)
+
+
+def test_those_pictures_have_everything() -> None:
+    pictures = random_pictures((9, 4), 2)
+    assert {len(p.picture.refs) for p in pictures} == {0, 1, 2}
+    assert {kind_of(p.picture) for p in pictures} == {2, 3, 4}
+    assert {m for p in pictures if p.motion for m in p.motion.mode.flat} == {0, 1, 2, 3}

@@ -32,7 +32,7 @@ def talk(command: Command) -> Command:
     )(command)
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType):  # type: ignore[type-arg]
     """A number of bytes, with k, M or G for powers of 1000."""
 
     name = "size"

@@ -22,7 +22,7 @@ from ..errors import InputError, UsageError
 from ..files import STDOUT, check_output, writing
 from ..media.audio import parse_audio, sound_bytes
 from ..media.cut import check_cut
-from ..media.frame import Frame, MediaInfo
+from ..media.frame import MediaInfo
 from ..media.reader import MediaReader
 from ..threads import ahead
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
@@ -110,9 +110,10 @@ def compress(
 
     src: any file ffmpeg reads. dst: path of the .nc file, or "-" for standard output.
     quality: 0..100, larger is better. Instead of it: bitrate, kilobits per second of the pictures;
-    target_size, bytes of the whole file; or psnr, dB of (6 Y + U + V) / 8. model: a bundle's name or path. gop: most frames between
-    random access points, 1..1024, best one more than a multiple of eight; about four seconds if None.
-    effort: fast, medium or slow, how hard to look for motion. device: auto, cpu or cuda.
+    target_size, bytes of the whole file; or psnr, dB of (6 Y + U + V) / 8. model: a bundle's name
+    or path. gop: most frames between random access points, 1..1024, best one more than a multiple
+    of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion.
+    device: auto, cpu or cuda.
     threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     progress: called with frames done and expected.
 

@@ -10,6 +10,7 @@ Thumbnail = NDArray[np.uint8]
 _SHORT_SIDE = 90  # pixels of a thumbnail, about
 LONG, SHORT = 8, 2  # frames of a mini-GOP
 _FAST = 250.0  # squared error of a frame predicted from the one before it
+_FLOW_SIDE = 32  # pixels: OpenCV's DIS flow reads beyond pictures that are smaller
 _CUT_FLOOR = 10.0  # grey levels: mean change below which nothing is a cut
 _CUT_FACTOR = 3.0  # times the change of the frame before
 
@@ -19,6 +20,15 @@ def thumbnail(y: NDArray[np.uint8]) -> Thumbnail:
     factor = max(1, min(y.shape) // _SHORT_SIDE)
     size = (max(16, y.shape[1] // factor), max(16, y.shape[0] // factor))
     return cv2.resize(y, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def optical_flow(frame: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W) twice -> (H, W, 2) in pixels: where the reference has what is here. DIS, by OpenCV."""
+    h, w = frame.shape
+    pad = ((0, max(0, _FLOW_SIDE - h)), (0, max(0, _FLOW_SIDE - w)))
+    frame, reference = (np.pad(x, pad, "edge") for x in (frame, reference))
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    return dis.calc(frame, reference, None)[:h, :w]  # type: ignore[call-overload, no-any-return]
 
 
 class CutFinder:
@@ -44,8 +54,7 @@ class CutFinder:
 
 def compensated_error(frame: Thumbnail, reference: Thumbnail) -> float:
     """Mean squared error of a frame predicted by optical flow, or by none where that is better."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow = dis.calc(frame, reference, None)  # type: ignore[call-overload]
+    flow = optical_flow(frame, reference)
     h, w = frame.shape
     x = flow[..., 0] + np.arange(w, dtype=np.float32)
     y = flow[..., 1] + np.arange(h, dtype=np.float32)[:, None]

@@ -126,8 +126,8 @@ def tokenize_pictures(
     find_cuts: bool = True,
     scales: tuple[int, ...] = DEFAULT_SCALES,
 ) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
-    """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio packets
-    as they come. find_cuts: begin a GOP at every scene cut."""
+    """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio
+    packets as they come. find_cuts: begin a GOP at every scene cut."""
     gop: GopStream | None = None
     pts: list[int] = []
     cuts = CutFinder()

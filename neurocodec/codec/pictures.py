@@ -1,7 +1,8 @@
 """Pictures of the ``motion`` family: the closed loop that encoder and decoder share.
 
-Both sides keep the decoded pictures that others may be predicted from, predict with the same motion,
-and make the same picture of the same tokens; the encoder alone has a picture to make tokens of.
+Both sides keep the decoded pictures that others may be predicted from, predict with the same
+motion, and make the same picture of the same tokens; the encoder alone has a picture to make tokens
+of.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def step_of(step: float, scales: tuple[int, ...], picture: Picture) -> float:
 
 
 class PictureLoop:
-    """The pictures of one GOP, in coding order. Decoded pictures are planes (1, 6, H/2, W/2) in 0..1,
-    multiples of 1/255, of whole cells."""
+    """The pictures of one GOP, in coding order. Decoded pictures are planes (1, 6, H/2, W/2) in
+    0..1, multiples of 1/255, of whole cells."""
 
     def __init__(
         self, tokenizer: MotionTokenizer, grid: Grid, step: float, scales: tuple[int, ...],

@@ -1,7 +1,7 @@
-"""Rate control: the quantizer step of each GOP, so that a file meets a size, a bitrate or a quality.
+"""Rate control: the quantizer step of each GOP, for a file to meet a size, bitrate or quality.
 
-A GOP is coded at the step that experience suggests, and again where the result is too far off. What is
-too much or too little is made up for by the GOPs that follow.
+A GOP is coded at the step that experience suggests, and again where the result is too far off.
+What is too much or too little is made up for by the GOPs that follow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GopResult:
 
 
 class Control(Protocol):
-    """Chooses steps. ``first`` starts a GOP; ``again`` gives another step, or None if it will do."""
+    """Chooses steps: ``first`` begins a GOP; ``again`` gives another, or None if it will do."""
 
     def first(self, seconds: float) -> float: ...
 
@@ -68,13 +68,13 @@ class Aim:
 
 
 class SizeControl:
-    """Holds a bitrate over the file. Raises nothing: what cannot be met is met as nearly as can be."""
+    """Holds a bitrate over the file; what cannot be met is met as nearly as can be."""
 
     def __init__(self, bytes_per_second: float, start: float) -> None:
         self._rate = bytes_per_second
         self._aim = Aim(start, _SIZE_SLOPE)
         self._owed = 0.0  # bytes that GOPs so far have spent too much
-        self._budget = 0.0
+        self._budget = self._fair = 0.0
 
     def first(self, seconds: float) -> float:
         fair = self._rate * seconds

@@ -1,29 +1,29 @@
 """Motion search: which blocks of two references predict a picture, at what rate.
 
-Candidates for each block are optical flow (DIS, Kroeger et al., ECCV 2016), no motion, a given field
-and what the neighbours chose; the best is refined down to quarter pixels. The choice is by squared
-error + lambda * bits, first for blocks of 16x16, then for cells of 8x8, all blocks at once; the bits
-are an estimate: what differs from its neighbours costs.
+Candidates for each block are optical flow (DIS, Kroeger et al., ECCV 2016), no motion, a given
+field and what the neighbours chose; the best is refined down to quarter pixels. The choice is by
+squared error + lambda * bits, for large blocks first, which small ones start from, all blocks of a
+size at once; the bits are an estimate: what differs from its neighbours costs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..tokenizer.motion import BOTH, DIRECT, FIRST, MAX_VECTOR, SECOND, Reference
+from .lookahead import optical_flow
 
-# Bits for each of a cell's four neighbours that moves otherwise, and for the size of the difference. A
-# region that moves on its own then pays for its outline, whatever it gains inside.
+# Bits for each of a cell's four neighbours that moves otherwise, and for the size of the
+# difference. A region that moves on its own then pays for its outline, whatever it gains inside.
 EDGE_BITS = 2.0
 EDGE_BITS_PER_OCTAVE = 0.5
-# Error of a cell, in bits it is worth, above which its residual will be coded: from there on a doubling
-# of the error costs no more distortion, but some bits.
+# Error of a cell, in bits it is worth, above which its residual will be coded: from there on a
+# doubling of the error costs no more distortion, but some bits.
 CODED_BITS = 25.0
 SIZES = (64, 32, 16, 8)  # of blocks
 MODE_BITS = 3.5  # for each neighbour of another mode
@@ -32,8 +32,8 @@ _NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y an
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to look. steps: sizes of the refinement's moves in quarter pixels, 16x16 blocks first,
-    then cells; rounds: how often cells look at their neighbours; both: refine pairs jointly."""
+    """How hard to look. coarse, fine: moves of the refinement in quarter pixels, of large blocks and
+    of cells; rounds: how often blocks look at their neighbours; both: moves of pairs, jointly."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)
@@ -54,11 +54,10 @@ def luma(planes: Tensor) -> Tensor:
     return F.pixel_shuffle(planes[:, :4], 2)[:, 0]
 
 
-def optical_flow(current: Tensor, reference: Tensor) -> Tensor:
-    """(B, H, W) in 0..1, twice -> (B, H, W, 2) in pixels: where the reference has what is here."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+def _flow(current: Tensor, reference: Tensor) -> Tensor:
+    """(B, H, W) in 0..1, twice -> (B, H, W, 2) in pixels."""
     images = [(x.clamp(0, 1) * 255).round().byte().cpu().numpy() for x in (current, reference)]
-    flows = [dis.calc(a, b, None) for a, b in zip(*images, strict=True)]  # type: ignore[call-overload]
+    flows = [optical_flow(a, b) for a, b in zip(*images, strict=True)]
     return torch.from_numpy(np.stack(flows)).to(current.device)
 
 
@@ -102,6 +101,9 @@ def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
 class _Search:
     """Best vectors so far of all blocks of one size, to one reference."""
 
+    field: Tensor  # (B, h, w, 2)
+    error: Tensor  # (B, h, w), squared
+
     def __init__(
         self, target: Tensor, reference: Reference, size: int, penalty: float,
         other: Tensor | None = None,
@@ -129,8 +131,8 @@ class _Search:
         return worth + self._penalty * self._size / 8 * _bits(field, self._around)
 
     def look_around(self) -> None:
-        """Offer each block what its neighbours have: to one colour of a chessboard, then the other, for
-        blocks that changed places at once would never agree."""
+        """Offer each block what its neighbours have: to one colour of a chessboard, then the other,
+        for blocks that changed places at once would never agree."""
         for colour in (self._board, ~self._board):
             self._around = _neighbours(self.field)
             self._cost = self._of(self.field, self.error)
@@ -198,7 +200,7 @@ def search(
     reference_planes: tuple[Tensor, Tensor],
     penalty: float,
     direct: Tensor | None = None,
-    effort: Effort = Effort(),  # noqa: B008
+    effort: Effort = Effort(),
 ) -> Motion:
     """Modes and vectors for a picture.
 
@@ -210,7 +212,7 @@ def search(
     same = references[0] is references[1]
     found = []
     for i, reference in enumerate(references[:1] if same else references):
-        flow = optical_flow(target, luma(reference_planes[i]))
+        flow = _flow(target, luma(reference_planes[i]))
         given = direct[:, i] if direct is not None else None
         found.append(_search(target, reference, flow, given, penalty, effort))
     if same:
@@ -245,7 +247,7 @@ def _choose_modes(
     if direct is not None:
         candidates.append((direct[:, 0], direct[:, 1]))
     blocks = _blocks(target, 8)
-    costs = []
+    costs: list[Tensor] = []
     for candidate in candidates:
         predicted = [
             reference.luma_blocks(field, 8)

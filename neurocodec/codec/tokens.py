@@ -57,8 +57,9 @@ class LatentTokens:
 
 @dataclass
 class PictureTokens:
-    """motion: None of an intra picture. parts: of an intra picture those of its base's base, its base
-    and itself; else of itself alone. kept: displays of the pictures that later ones may refer to."""
+    """motion: None of an intra picture. parts: of an intra picture those of its base's base, its
+    base and itself; else of itself alone. kept: displays of the pictures that later ones may refer
+    to."""
 
     picture: Picture
     motion: Field | None
@@ -120,7 +121,7 @@ class PictureCoder:
     """Entropy model 1: of each picture its place in the structure, its motion, and its tokens."""
 
     def __init__(self, shape: TokenShape, prior: Prior, grid: Grid, frames: int) -> None:
-        """frames: of the GOP; an encoder that does not know them yet gives the most there can be."""
+        """frames: of the GOP; an encoder that does not know yet gives the most there can be."""
         self._grids = grids_of(grid)
         self._structure = StructureModel(frames)
         self.motion = MotionModel(motion_part(prior))

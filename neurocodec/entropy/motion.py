@@ -211,11 +211,10 @@ class MotionModel:
     ) -> Field:
         """Code the motion of a picture of (h, w) cells of 8x8 luma samples.
 
-        direct: (2, h, w, 2), vectors of DIRECT cells; without it, or with one reference, there are none.
-
         distances: of one or two references from the picture, in pictures, negative for earlier
         ones, not 0. Of two that are equal only the first is used, as if it were one: then all modes
-        shall be FIRST. A decoder gives no field; it gets one.
+        shall be FIRST. direct: (2, h, w, 2), vectors of DIRECT cells; without it, or with one
+        reference, there are none. A decoder gives no field; it gets one.
         """
         h, w = grid
         n = h * w

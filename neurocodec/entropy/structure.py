@@ -73,7 +73,7 @@ class StructureModel:
     """
 
     def __init__(self, frames: int) -> None:
-        """frames: of the GOP, 1 to MAX_FRAMES; an encoder that does not know them gives the most."""
+        """frames: of the GOP, 1 to MAX_FRAMES; an encoder that does not know gives the most."""
         self._frames = frames
         self._before = self._anchor = 0
         self._length = FIRST_LENGTH
@@ -86,8 +86,8 @@ class StructureModel:
     def code(self, coder: BitCoder, picture: Picture | None) -> Picture:
         """Code the next picture in coding order; a decoder gives None. Not more than ``frames``.
 
-        An encoder's pictures shall have each place in time once, and references that are kept. For a
-        picture of damaged data that is not so, the next one of the regular structure stands.
+        An encoder's pictures shall have each place in time once, and references that are kept. In
+        place of what damaged data says beyond that, the regular structure's next picture stands.
         """
         while self._waiting and self._waiting[-1].display in self._done:
             self._waiting.pop()

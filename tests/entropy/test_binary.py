@@ -12,7 +12,7 @@ from neurocodec.entropy.binary import (
     Ints,
     code_raw,
 )
-from tests.reference_reader import RangeDecoder
+from tests.reference_tokens import RangeDecoder
 
 
 class Spy(BitEncoder):
