@@ -2,13 +2,17 @@
 
     python -m scripts.make_golden          (from the root of the repository)
     python -m scripts.make_golden MODEL    (one file made with a bundle that comes with the package)
+    python -m scripts.make_golden motion   (GOLDEN/motion: those of the family "motion")
 
 Every later version of the program must decode them to the same tokens, so a file that has been
-released is never rewritten: the script stops where there are any.
+released is never rewritten: the script stops where there are any. But the family "motion" has not
+been released, and may change until it is: whoever changes entropy model 1 makes its files again
+with the last of these commands, which overwrites them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -22,17 +26,31 @@ from PIL import Image
 
 import neurocodec
 from neurocodec import models
+from neurocodec.codec.frames import GopEnd
 from neurocodec.codec.latents import GopTokenizer
+from neurocodec.codec.picture_encoder import tokenize_pictures
+from neurocodec.codec.tokens import PictureCoder, PictureTokens
 from neurocodec.codec.verify import verify
 from neurocodec.demo import write_source
 from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape, empty_prior, trained_prior
 from neurocodec.entropy.binary import BitEncoder
-from neurocodec.tokenizer.config import SIZES, step_of_quality
+from neurocodec.entropy.motion import MOTION_PREFIX
+from neurocodec.tokenizer.config import MOTION_SIZES, SIZES, step_of_quality
 from neurocodec.tokenizer.model import Tokenizer
-from tests.conftest import moving_picture, tiny_tokenizer, write_clip
+from neurocodec.tokenizer.motion_model import MotionTokenizer
+from tests.conftest import (
+    moving_picture,
+    tiny_motion_tokenizer,
+    tiny_tokenizer,
+    two_scenes,
+    write_clip,
+    write_y4m,
+)
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 CONFIG = replace(SIZES["tiny"], latent_dim=48, stages=6)  # for a bundle of 240 KB
+MOTION = GOLDEN / "motion"
+MOTION_CONFIG = replace(MOTION_SIZES["tiny"], bits=4, stages=6, width=8, context=6)  # 140 KB
 CONFIDENCE = 48  # of the prior, as for the bundles that come with the package
 TIMES = [0, 40, 83, 120, 240, 241, 400, 440, 480, 525, 560]  # milliseconds
 
@@ -53,6 +71,62 @@ def learned_prior(tokenizer: Tokenizer) -> Prior:
     return trained_prior(tables, CONFIDENCE)
 
 
+def learned_motion_prior(
+    tokenizer: MotionTokenizer, shapes: dict[str, tuple[int, int, int]]
+) -> Prior:
+    """As :func:`learned_prior`."""
+    prior: Prior = {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
+    shape, grid, frames = models.token_shape(MOTION_CONFIG), (6, 8), moving_picture(17, 64, 48)
+    gathered = PictureCoder(shape, prior, grid, 17)
+    for quality in (20, 50, 80):
+        items = tokenize_pictures(
+            frames, tokenizer, step_of_quality(quality), 17, torch.device("cpu")
+        )
+        for is_end, pictures in itertools.groupby(items, lambda item: isinstance(item, GopEnd)):
+            if is_end:
+                continue
+            gop = PictureCoder(shape, prior, grid, 17)
+            gop.tokens.tables = gathered.tokens.tables  # which go on counting
+            gop.motion.tables = gathered.motion.tables
+            for picture in pictures:
+                assert isinstance(picture, PictureTokens)
+                gop.code(BitEncoder(), picture)
+    motion = trained_prior(gathered.motion.tables, CONFIDENCE)
+    return trained_prior(gathered.tokens.tables, CONFIDENCE) | {
+        MOTION_PREFIX + name: table for name, table in motion.items()
+    }
+
+
+def of_motion() -> None:
+    """GOLDEN/motion: a bundle, a clip with a cut and a picture, and hashes of their tokens."""
+    torch.set_num_threads(1)
+    MOTION.mkdir(exist_ok=True)
+    bundle = MOTION / "tiny.safetensors"
+    tokenizer = tiny_motion_tokenizer(config=MOTION_CONFIG)
+    prior = learned_motion_prior(tokenizer, models.prior_shapes(MOTION_CONFIG))
+    models.write_bundle(bundle, "tiny-motion-golden", tokenizer, prior, {})
+    with tempfile.TemporaryDirectory() as folder:
+        clip = write_y4m(Path(folder) / "clip.y4m", two_scenes(58, 42, 20, 6))
+        picture = write_y4m(Path(folder) / "picture.y4m", moving_picture(1, 35, 21))
+        for source, quality in ((clip, 75), (picture, 95)):
+            neurocodec.compress(
+                source, MOTION / f"{source.stem}.nc", quality=quality, model=str(bundle),
+                gop=14, device="cpu", overwrite=True,
+            )  # fmt: skip
+    write_hashes(MOTION, bundle)
+
+
+def write_hashes(folder: Path, bundle: Path) -> None:
+    """FOLDER/tokens.json, of the files in it."""
+    tokens = {
+        path.name: verify(path, str(bundle), tokens=True).tokens
+        for path in sorted(folder.glob("*.nc"))
+    }
+    (folder / "tokens.json").write_text(json.dumps(tokens, indent=1) + "\n")
+    for path in sorted(folder.iterdir()):
+        print(f"{path.stat().st_size:8} {path.name}")
+
+
 def of_model(name: str) -> None:
     """GOLDEN/models/NAME.nc and NAME.json: nine frames of the demo clip, and their hashes."""
     target = GOLDEN / "models" / f"{name}.nc"
@@ -68,6 +142,9 @@ def of_model(name: str) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["motion"]:
+        of_motion()
+        return
     if len(sys.argv) > 1:
         of_model(sys.argv[1])
         return
@@ -94,13 +171,7 @@ def main() -> None:
                 source, GOLDEN / f"{source.stem}.nc", quality=quality, model=str(bundle),
                 gop=gop, audio=audio, device="cpu",
             )  # fmt: skip
-    tokens = {
-        path.name: verify(path, str(bundle), tokens=True).tokens
-        for path in sorted(GOLDEN.glob("*.nc"))
-    }
-    (GOLDEN / "tokens.json").write_text(json.dumps(tokens, indent=1) + "\n")
-    for path in sorted(GOLDEN.iterdir()):
-        print(f"{path.stat().st_size:8} {path.name}")
+    write_hashes(GOLDEN, bundle)
 
 
 if __name__ == "__main__":

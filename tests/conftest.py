@@ -141,6 +141,24 @@ def write_clip(
     return path
 
 
+def write_y4m(path: Path, frames: list[Frame]) -> Path:
+    """Any size, at 25 frames per second, without loss."""
+    height, width = frames[0].y.shape
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{width} H{height} F25:1 Ip A1:1 C420jpeg\n".encode())
+        for frame in frames:
+            file.write(b"FRAME\n" + b"".join(plane.tobytes() for plane in frame.planes))
+    return path
+
+
+def two_scenes(width: int, height: int, first: int, second: int) -> list[Frame]:
+    """:func:`moving_picture`, then a cut and another one; first, second: frames."""
+    other = [
+        Frame(np.rot90(f.y, 2) // 3, f.v, f.u, f.pts) for f in moving_picture(second, width, height)
+    ]
+    return [*moving_picture(first, width, height), *other]
+
+
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "clip.mkv")

@@ -3,20 +3,26 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import neurocodec
 from neurocodec import models
 from neurocodec.codec.verify import verify
 from tests import reference_reader
+from tests.conftest import moving_picture, two_scenes
 
 GOLDEN = Path(__file__).parent / "golden"
 BUNDLE = GOLDEN / "tiny.safetensors"
 TOKENS: dict[str, dict[str, str]] = json.loads((GOLDEN / "tokens.json").read_text())
+MOTION = GOLDEN / "motion"
+MOTION_BUNDLE = MOTION / "tiny.safetensors"
+MOTION_TOKENS: dict[str, dict[str, str]] = json.loads((MOTION / "tokens.json").read_text())
 
 
 def test_every_golden_file_has_its_hashes() -> None:
     assert sorted(TOKENS) == sorted(path.name for path in GOLDEN.glob("*.nc"))
+    assert sorted(MOTION_TOKENS) == sorted(path.name for path in MOTION.glob("*.nc"))
 
 
 @pytest.mark.parametrize("name", sorted(TOKENS))
@@ -49,6 +55,27 @@ def test_pictures(name: str, size: tuple[int, int], times: list[int]) -> None:
     for frame in frames:
         assert frame.y.shape == (height, width)
         assert frame.u.shape == frame.v.shape == ((height + 1) // 2, (width + 1) // 2)
+
+
+@pytest.mark.parametrize("name", sorted(MOTION_TOKENS))
+def test_tokens_of_the_motion_family(name: str) -> None:
+    report = verify(MOTION / name, str(MOTION_BUNDLE), tokens=True)
+    assert report.tokens == MOTION_TOKENS[name]
+    assert report.damage == []
+    bundle, data = MOTION_BUNDLE.read_bytes(), (MOTION / name).read_bytes()
+    assert reference_reader.hashes(bundle, data) == MOTION_TOKENS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "frames"), [("picture.nc", (35, 21), 1), ("clip.nc", (58, 42), 26)]
+)
+def test_pictures_of_the_motion_family(name: str, size: tuple[int, int], frames: int) -> None:
+    with neurocodec.open(MOTION / name, str(MOTION_BUNDLE), "cpu") as video:
+        found = list(video)
+    assert [frame.y.shape for frame in found] == [size[::-1]] * frames
+    expected = two_scenes(*size, 20, 6) if frames > 1 else moving_picture(1, *size)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.abs(ours.y.astype(int) - theirs.y).mean() < 6
 
 
 def test_there_is_a_file_of_every_bundled_model() -> None:

@@ -102,7 +102,7 @@ class MotionConfig:
 
     context: channels of the networks at 1/4 resolution, which see the prediction. width: channels
     at 1/8 resolution, of the cells. blocks: residual blocks of encoder and of decoder.
-    bits, stages: K and S of the quantizer "levels"; K S = 96 samples of a cell.
+    bits, stages: K and S of the quantizer "levels"; K S, at most the 96 samples of a cell.
     """
 
     family: str = "motion"

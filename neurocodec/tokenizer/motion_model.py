@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         self.register_buffer("analysis", analysis, persistent=False)
         self.correction = nn.Parameter(torch.zeros_like(analysis))
         d, w = config.latent_dim, config.width
-        self.stem = nn.Conv2d(2 * _PLANES * _CELL**2 + 4 * config.context + _CONDITION, w, 1)
+        self.stem = nn.Conv2d(d + _PLANES * _CELL**2 + 4 * config.context + _CONDITION, w, 1)
         self.blocks = nn.Sequential(*(ResBlock(w) for _ in range(config.encoder_blocks)))
         self.out = _zero(nn.Conv2d(w, d, 1))
 

@@ -25,23 +25,7 @@ from neurocodec.codec.tokens import (
 from neurocodec.codec.verify import verify
 from neurocodec.entropy.structure import Picture
 from neurocodec.media.frame import Frame
-from tests.conftest import moving_picture
-
-
-def write_y4m(path: Path, frames: list[Frame]) -> Path:
-    height, width = frames[0].y.shape
-    with path.open("wb") as file:
-        file.write(f"YUV4MPEG2 W{width} H{height} F25:1 Ip A1:1 C420jpeg\n".encode())
-        for frame in frames:
-            file.write(b"FRAME\n" + b"".join(plane.tobytes() for plane in frame.planes))
-    return path
-
-
-def two_scenes(width: int, height: int, first: int, second: int) -> list[Frame]:
-    other = [
-        Frame(np.rot90(f.y, 2) // 3, f.v, f.u, f.pts) for f in moving_picture(second, width, height)
-    ]
-    return [*moving_picture(first, width, height), *other]
+from tests.conftest import moving_picture, two_scenes, write_y4m
 
 
 def decoded(path: Path, model: Path) -> list[Frame]:

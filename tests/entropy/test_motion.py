@@ -7,17 +7,21 @@ from neurocodec.entropy.adaptive import Before, Prior, trained_prior
 from neurocodec.entropy.binary import BitDecoder, BitEncoder, Counts
 from neurocodec.entropy.motion import (
     BOTH,
+    DIRECT,
     FIRST,
     MAX_MV,
     SECOND,
     TABLES,
     Field,
+    MotionMemory,
     MotionModel,
     align_before,
     align_cells,
+    distances_of,
     empty_motion_prior,
     scaled,
 )
+from neurocodec.entropy.structure import Picture, StructureModel, regular
 
 Fields = list[tuple[tuple[int, ...], Field]]  # (distances, field) of pictures
 
@@ -188,3 +192,143 @@ def test_a_trained_prior_saves_bits() -> None:
     last = [((-2, 2), fields[3])]
     with_it = encode(trained_prior(tables, 48), last)[1].ideal_bits
     assert with_it < encode(empty_motion_prior(), last)[1].ideal_bits
+
+
+def with_direct(rng: np.random.Generator, field: Field, suggested: np.ndarray) -> Field:
+    """The field with areas of DIRECT cells in it."""
+    h, w = field.mode.shape
+    direct = np.repeat(np.repeat(rng.random(((h + 3) // 4, (w + 3) // 4)) < 0.4, 4, 0), 4, 1)
+    direct = direct[:h, :w]
+    mode = np.where(direct, DIRECT, field.mode).astype(np.uint8)
+    return Field(mode, np.where(direct[..., None], suggested, field.mv))
+
+
+@pytest.mark.parametrize(
+    ("grid", "lengths", "seed"), [((1, 1), [8], 0), ((7, 5), [4, 3], 1), ((34, 37), [16], 2)]
+)
+def test_round_trip_of_a_gop_with_direct_cells(
+    grid: tuple[int, int], lengths: list[int], seed: int
+) -> None:
+    rng, prior, pictures = np.random.default_rng(seed), random_prior(seed), regular(lengths, 18)
+    model, coder, memory, fields = MotionModel(prior), BitEncoder(), MotionMemory(), {}
+    structure = StructureModel(18)
+    for picture in pictures:
+        structure.code(BitEncoder(), picture)
+        if not picture.refs:
+            continue
+        suggested, distances = memory.suggest(picture), distances_of(picture)
+        field = random_field(rng, grid, len(set(distances)))
+        if suggested is not None:
+            field = with_direct(rng, field, suggested)
+        fields[picture] = field
+        assert_equal(model.code_field(coder, distances, field, grid, suggested), field)
+        memory.remember(picture, field, structure.kept)
+    assert any((field.mode == DIRECT).any() for field in fields.values())
+    data = coder.finish()
+    assert 8 * len(data) <= 1.005 * coder.ideal_bits + 8 * 16
+
+    decoder, source, memory, structure = (
+        MotionModel(prior), BitDecoder(data), MotionMemory(), StructureModel(18),
+    )  # fmt: skip
+    for picture in pictures:
+        structure.code(BitEncoder(), picture)
+        if not picture.refs:
+            continue
+        found = decoder.code_field(
+            source, distances_of(picture), None, grid, memory.suggest(picture)
+        )
+        assert_equal(found, fields[picture])
+        memory.remember(picture, found, structure.kept)
+
+
+def test_direct_cells_cost_next_to_nothing() -> None:
+    suggested = np.random.default_rng(0).integers(-99, 99, (2, 45, 80, 2)).astype(np.int16)
+    field = Field(np.full((45, 80), DIRECT, np.uint8), suggested)
+    model, coder, bits = MotionModel(empty_motion_prior()), BitEncoder(), []
+    for _ in range(3):
+        model.code_field(coder, (-2, 2), field, (45, 80), suggested)
+        bits.append(coder.ideal_bits)
+    assert max(np.diff(bits)) < 60
+    coder = BitEncoder()
+    MotionModel(trained_prior(model.tables, 48)).code_field(
+        coder, (-2, 2), field, (45, 80), suggested
+    )
+    assert coder.ideal_bits < 240
+
+
+def test_direct_cells_are_neighbours_like_others() -> None:
+    suggested = np.tile(np.array([[37, -9], [-37, 9]], np.int16)[:, None, None], (1, 16, 16, 1))
+    board = np.add.outer(np.arange(16), np.arange(16)) % 2
+    same = Field(np.where(board, DIRECT, BOTH).astype(np.uint8), suggested)
+    other = Field(same.mode, np.where(board[..., None], suggested, suggested + 50))
+    bits = []
+    for field in (same, other):
+        coder = BitEncoder()
+        MotionModel(empty_motion_prior()).code_field(coder, (-1, 1), field, (16, 16), suggested)
+        bits.append(coder.ideal_bits)
+    assert bits[0] < bits[1] - 20
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 4000, b"\x00" * 4000, *range(6)])
+def test_any_bytes_decode_to_direct_cells_that_are_as_suggested(data: bytes | int) -> None:
+    rng = np.random.default_rng(0)
+    suggested = rng.integers(-MAX_MV, MAX_MV, (2, 19, 23, 2), endpoint=True).astype(np.int16)
+    if isinstance(data, int):
+        data = np.random.default_rng(data).bytes(3000)
+    coder, model = BitDecoder(data), MotionModel(random_prior(len(data)))
+    for _ in range(3):
+        field = model.code_field(coder, (-2, 2), None, (19, 23), suggested)
+        direct = field.mode == DIRECT
+        np.testing.assert_array_equal(field.mv[:, direct], suggested[:, direct])
+        assert field.mode.max() <= DIRECT
+        assert np.abs(field.mv).max() <= MAX_MV
+        assert not field.mv[0][field.mode == SECOND].any()
+        assert not field.mv[1][field.mode == FIRST].any()
+
+
+@pytest.mark.parametrize("distances", [(-3,), (-3, -3)])
+def test_with_one_reference_there_are_no_direct_cells(distances: tuple[int, ...]) -> None:
+    suggested = np.ones((2, 9, 9, 2), np.int16)
+    data = np.random.default_rng(0).bytes(500)
+    fields = [
+        MotionModel(empty_motion_prior()).code_field(BitDecoder(data), distances, None, (9, 9), d)
+        for d in (suggested, None)
+    ]
+    assert_equal(*fields)
+    assert not fields[0].mode.any()
+
+
+def test_suggestions_go_on_as_things_move() -> None:
+    memory = MotionMemory()
+    mode = np.array([[FIRST, SECOND, BOTH, DIRECT]], np.uint8)
+    mv = np.array([[[(16, -8), (0, 0), (4, 4), (MAX_MV, 0)]]] * 2, np.int16)
+    mv[1, 0, 1] = (7, -7)
+    far = Picture(8, (0, 4), 1)  # distances -8 and -4
+    memory.remember(far, Field(mode, mv), [0, 4])
+    suggested = memory.suggest(Picture(6, (4, 8), 2))  # distances -2 and 2
+    assert suggested is not None
+    assert suggested[0, 0].tolist() == [[4, -2], [4, -3], [1, 1], [256, 0]]
+    assert suggested[1, 0].tolist() == [[-4, 2], [-3, 4], [-1, -1], [-256, 0]]
+    wide = memory.suggest(Picture(100, (8, 4), 2))
+    assert wide is not None
+    assert wide[0, 0, 3].tolist() == [MAX_MV, 0]  # cut
+
+
+def test_what_suggests_is_the_reference_coded_last_that_has_motion() -> None:
+    memory, grid = MotionMemory(), (1, 1)
+
+    def field(x: int) -> Field:
+        return field_of(np.zeros(grid), np.full((2, *grid, 2), x))
+
+    assert memory.suggest(Picture(4, (0, 8), 2)) is None  # nothing is known
+    memory.remember(Picture(8, (0, 0), 1), field(80), [0, 8])
+    assert memory.suggest(Picture(9, (0,), 2)) is None
+    assert memory.suggest(Picture(9, (8, 8), 2)) is None
+    assert memory.suggest(Picture(9, (0, 1), 2)) is None  # of intra pictures
+    memory.remember(Picture(4, (0, 8), 2), field(4), [0, 8])
+    for refs, x in (((0, 8), 20), ((4, 8), 2), ((8, 4), 2)):
+        suggested = memory.suggest(Picture(2, refs, 3))
+        assert suggested is not None
+        assert suggested[0, 0, 0, 0] == x * (refs[0] - 2) / -2
+    memory.remember(Picture(16, (8, 0), 1), field(0), [8])
+    assert memory.suggest(Picture(5, (0, 4), 3)) is None  # forgotten

@@ -136,3 +136,71 @@ def test_noise_decodes_to_a_structure(frames: int, seed: int) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff" * 4000, b"\x00" * 4000])
 def test_special_bytes_decode_to_a_structure(data: bytes) -> None:
     assert_decodable(code_all(BitDecoder(data), None, 100), 100)
+
+
+@pytest.mark.parametrize("lengths", [[1], [16], [15, 1]])
+def test_the_longest_gop(lengths: list[int]) -> None:
+    pictures = regular(lengths, MAX_FRAMES)
+    assert_decodable(pictures, MAX_FRAMES)
+    assert round_trip(pictures) < 40 + 20 * len(lengths)
+    assert max(p.display for p in pictures) == MAX_FRAMES - 1
+
+
+def test_one_frame() -> None:
+    assert regular([8], 1) == [Picture(0, (), 0)]
+    assert round_trip([Picture(0, (), 0)]) <= 1
+    assert round_trip([Picture(0, (), 5)]) < 40
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        Picture(17, (0,), 1),  # beyond the last frame
+        Picture(0, (0,), 1),  # there already
+        Picture(3, (5,), 1),  # predicted from what is not coded
+        Picture(3, (3,), 1),  # from itself
+        Picture(3, (0, 9), 1),
+    ],
+)
+def test_in_place_of_the_impossible_the_regular_picture_stands(damaged: Picture) -> None:
+    encoder, decoder, coder = StructureModel(17), StructureModel(17), BitEncoder()
+    pictures = regular([8], 17)
+    encoder.code(coder, pictures[0])
+    assert encoder.code(coder, damaged).display < 17
+    data = coder.finish()
+    source = BitDecoder(data)
+    assert decoder.code(source, None) == pictures[0]
+    second = decoder.code(source, None)
+    assert (second.refs, second.level) == ((0, 0), 1)
+    assert encoder.kept == decoder.kept
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Picture(16, (), 0), Picture(1, (0,), 5), Picture(2, (0, 0), 0), Picture(9, (0,), 1),
+        Picture(16, (0, 0), 1),
+    ],
+)  # fmt: skip
+def test_any_possible_picture_comes_next(picture: Picture) -> None:
+    rest = [p for p in regular([8], 17) if p.display != picture.display]
+    encoder, coder = StructureModel(17), BitEncoder()
+    found = [encoder.code(coder, p) for p in (rest[0], picture)]
+    assert found == [rest[0], picture]
+    while len(found) < 17:
+        found.append(encoder.code(coder, None))  # as the regular structure goes on
+        assert set(encoder.kept).issuperset(found[-1].refs)
+    assert_decodable(found, 17)
+    assert code_all(BitDecoder(coder.finish()), None, 17) == found
+
+
+def test_a_mini_gop_of_which_all_is_coded_is_passed_over() -> None:
+    early = [Picture(0, (), 0), *(Picture(d, (0,), 1) for d in range(8, 0, -1))]
+    encoder, coder = StructureModel(12), BitEncoder()
+    found = [encoder.code(coder, p) for p in early]
+    assert found == early
+    while len(found) < 12:
+        found.append(encoder.code(coder, None))
+    assert [p.display for p in found[9:]] == [11, 9, 10]
+    assert found[9].refs == (8, 0)
+    assert code_all(BitDecoder(coder.finish()), None, 12) == found

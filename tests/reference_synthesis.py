@@ -1,0 +1,198 @@
+"""Section 11 of ``bitstream_spec.md`` in NumPy: tokens of the motion family to pictures.
+
+Written from the text alone, as ``reference_reader.py`` is; pictures may differ in their last bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.integer[Any]]
+Tensors = dict[str, Array]  # by name without ``tokenizer.``
+
+LUMA = [
+    [0, 0, 0, 64, 0, 0, 0, 0],
+    [-1, 4, -10, 58, 17, -5, 1, 0],
+    [-1, 4, -11, 40, 40, -11, 4, -1],
+    [0, 1, -5, 17, 58, -10, 4, -1],
+]
+CHROMA = [[0, 64, 0, 0], [-4, 54, 16, -2], [-4, 36, 36, -4], [-2, 16, 54, -4]]
+
+
+def silu(x: Array) -> Array:
+    return x / (1 + np.exp(-x))
+
+
+def shuffle(x: Array, r: int) -> Array:
+    """7."""
+    c, h, w = x.shape
+    return x.reshape(c // r**2, r, r, h, w).transpose(0, 3, 1, 4, 2).reshape(-1, h * r, w * r)
+
+
+def unshuffle(x: Array, r: int) -> Array:
+    c, h, w = x.shape
+    x = x.reshape(c, h // r, r, w // r, r).transpose(0, 2, 4, 1, 3)
+    return x.reshape(c * r**2, h // r, w // r)
+
+
+# 11.2
+
+
+def sampled(plane: Array, y: int, x: int, mv: Ints, taps: list[list[int]]) -> float:
+    """The sample at (y, x) moved by a vector, in quarters of a sample."""
+    half = len(taps[0]) // 2
+    rows, columns = plane.shape
+    total = 0.0
+    for i, down in enumerate(taps[int(mv[1]) % 4]):
+        for j, right in enumerate(taps[int(mv[0]) % 4]):
+            if down and right:
+                at_y = min(max(y + int(mv[1]) // 4 + i - half + 1, 0), rows - 1)
+                at_x = min(max(x + int(mv[0]) // 4 + j - half + 1, 0), columns - 1)
+                total += down * right / 4096 * plane[at_y, at_x]
+    return total
+
+
+def blend(h: int, w: int, n: int, value: Any) -> Array:
+    """value: of (cell's y, x, sample's y, x)."""
+    g = np.sin(np.pi * (np.arange(2 * n) + 0.5) / (2 * n)) ** 2
+    total, weight = np.zeros((2, n * h, n * w))
+    for cy in range(h):
+        for cx in range(w):
+            for i in range(2 * n):
+                for j in range(2 * n):
+                    y, x = n * cy - n // 2 + i, n * cx - n // 2 + j
+                    if 0 <= y < n * h and 0 <= x < n * w:
+                        total[y, x] += g[i] * g[j] * value(cy, cx, y, x)
+                        weight[y, x] += g[i] * g[j]
+    return total / weight
+
+
+def compensated(planes: Array, mv: Ints) -> Array:
+    h, w = mv.shape[:2]
+    luma = shuffle(planes[:4], 2)[0]
+    y = blend(h, w, 8, lambda cy, cx, y, x: sampled(luma, y, x, mv[cy, cx], LUMA))
+    half = (mv.astype(np.int64) + 1) // 2
+    uv = [
+        blend(h, w, 4, lambda cy, cx, y, x, p=p: sampled(p, y, x, half[cy, cx], CHROMA))
+        for p in planes[4:]
+    ]
+    return np.concatenate([unshuffle(y[None], 2), np.stack(uv)])
+
+
+def predictions(references: tuple[Array, Array], mode: Ints, mv: Ints) -> tuple[Array, Array]:
+    first, second = (compensated(r, mv[i]) for i, r in enumerate(references))
+    one, two = (
+        blend(*mode.shape, 4, lambda cy, cx, y, x, m=m: float(mode[cy, cx] == m)) for m in (0, 1)
+    )
+    return first + two * (second - first), second + one * (first - second)
+
+
+# 11.3
+
+
+def enlarged(base: Array, h: int, w: int) -> Array:
+    """To h x w cells."""
+    y = cubic(cubic(shuffle(base[:4], 2)).transpose(0, 2, 1)).transpose(0, 2, 1)
+    uv = cubic(cubic(base[4:]).transpose(0, 2, 1)).transpose(0, 2, 1)
+    return np.concatenate([unshuffle(y[:, : 8 * h, : 8 * w], 2), uv[:, : 4 * h, : 4 * w]])
+
+
+def cubic(rows: Array) -> Array:
+    a, n = -0.75, rows.shape[2]
+    out = np.zeros((*rows.shape[:2], 4 * n))
+    for i in range(4 * n):
+        x = (i + 0.5) / 4 - 0.5
+        for j in range(int(np.floor(x)) - 1, int(np.floor(x)) + 3):
+            d = abs(x - j)
+            k = (a + 2) * d**3 - (a + 3) * d**2 + 1
+            if d > 1:
+                k = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+            out[..., i] += k * rows[..., min(max(j, 0), n - 1)]
+    return out
+
+
+# 11.4
+
+
+def convolve(x: Array, tensors: Tensors, name: str) -> Array:
+    weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+    r = weight.shape[2] // 2
+    h, w = x.shape[1:]
+    padded = np.pad(x, ((0, 0), (r, r), (r, r)))
+    out = np.zeros((len(weight), h, w)) + bias[:, None, None]
+    for i in range(2 * r + 1):
+        for j in range(2 * r + 1):
+            out += np.einsum("oc,chw->ohw", weight[:, :, i, j], padded[:, i : i + h, j : j + w])
+    return out
+
+
+def blocks(x: Array, tensors: Tensors, name: str) -> Array:
+    i = 0
+    while f"{name}.{i}.conv1.weight" in tensors:
+        y = silu(convolve(silu(x), tensors, f"{name}.{i}.conv1"))
+        x = x + convolve(y, tensors, f"{name}.{i}.conv2")
+        i += 1
+    return x
+
+
+def basis(d: int) -> Array:
+    """6.1 for one frame: B (96, D)."""
+
+    def dct(n: int) -> Array:
+        m = np.cos(np.pi * (np.arange(n) + 0.5) * np.arange(n)[:, None] / n) * np.sqrt(2 / n)
+        m[0] = n**-0.5
+        return m
+
+    found = []
+    for i in range(8):
+        for j in range(8):
+            planes = np.zeros((6, 4, 4))
+            planes[:4] = unshuffle(np.outer(dct(8)[i], dct(8)[j])[None], 2)
+            found.append((i + j, planes.ravel()))
+    for p in (4, 5):
+        for i in range(4):
+            for j in range(4):
+                planes = np.zeros((6, 4, 4))
+                planes[p] = np.outer(dct(4)[i], dct(4)[j]) / np.sqrt(2)
+                found.append((2 * (i + j) + 2, planes.ravel()))
+    found.sort(key=lambda item: item[0])
+    return np.stack([vector for _, vector in found[:d]], 1)
+
+
+def picture(
+    every: Tensors, kind: int, t: float, predicted: tuple[Array, Array], tokens: Ints
+) -> Array:
+    """tokens: (h, w, S, K) -> planes (6, 4 h, 4 w), multiples of 1 / 255."""
+    own = "intra." if kind <= 2 else "inter."
+    tensors = {k.removeprefix(own): v for k, v in every.items() if k.startswith(own)}
+    h, w = tokens.shape[:2]
+    p, q = predicted
+    mean, half = (p + q) / 2, (p - q) / 2
+    cells = np.zeros((6, h, w))
+    cells[0], cells[1 + kind] = np.log(t) / 2 + 1, 1
+    c = cells.repeat(2, 1).repeat(2, 2)
+
+    x = np.concatenate([unshuffle(mean - 0.5, 2), unshuffle(4 * half, 2), c])
+    context = blocks(convolve(x, tensors, "context.stem"), tensors, "context.blocks")
+    better = mean + shuffle(convolve(silu(context), tensors, "context.out"), 2)
+
+    n = tokens.reshape(h, w, -1).transpose(2, 0, 1).astype(float)
+    shrink, gain = (every[f"lfq.{k}"][kind][:, None, None] for k in ("shrink", "log_gain"))
+    latent = np.where(n == 0, 0, np.sign(n) * (np.abs(n) - shrink) * t * np.exp(gain))
+    matrix = basis(len(n)) + tensors["decoder.correction"]
+    linear = shuffle(np.einsum("pd,dhw->phw", matrix, latent), 4)
+
+    x = np.concatenate([np.arcsinh(latent / t), unshuffle(context, 2), cells])
+    x = blocks(convolve(x, tensors, "decoder.stem"), tensors, "decoder.blocks")
+    x = shuffle(convolve(silu(x), tensors, "decoder.up"), 2)
+    planes = better + linear
+    x = np.concatenate(
+        [x, context, unshuffle(planes - 0.5, 2), unshuffle(np.arcsinh(linear / t), 2), c]
+    )
+    x = silu(convolve(silu(convolve(x, tensors, "decoder.refine1")), tensors, "decoder.refine2"))
+    planes = planes + t * shuffle(convolve(x, tensors, "decoder.out"), 2)
+    return np.round(np.clip(planes, 0, 1) * 255) / 255
