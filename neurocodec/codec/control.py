@@ -27,7 +27,7 @@ class GopTrier:
     def __init__(
         self, tokenize: Tokenize, new_gop: Callable[[], GopEncoder], decode: Decode | None
     ) -> None:
-        """tokenize: must not begin GOPs of its own. decode: to measure PSNR, where that is asked."""
+        """tokenize: must not begin GOPs of its own. decode: for PSNR, where that is asked."""
         self._tokenize, self._new_gop, self._decode = tokenize, new_gop, decode
 
     def code(self, frames: list[Frame], step: int) -> tuple[bytes, GopResult]:

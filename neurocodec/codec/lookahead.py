@@ -27,8 +27,8 @@ def optical_flow(frame: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDAr
     h, w = frame.shape
     pad = ((0, max(0, _FLOW_SIDE - h)), (0, max(0, _FLOW_SIDE - w)))
     frame, reference = (np.pad(x, pad, "edge") for x in (frame, reference))
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    return dis.calc(frame, reference, None)[:h, :w]  # type: ignore[call-overload, no-any-return]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    return dis.calc(frame, reference, None)[:h, :w]  # type: ignore[call-overload]
 
 
 class CutFinder:
@@ -36,7 +36,7 @@ class CutFinder:
 
     def __init__(self) -> None:
         self._last: Thumbnail | None = None
-        self._change = 0.0
+        self._change: float | None = None  # of the last frame, where it is known
 
     def is_cut(self, frame: Thumbnail) -> bool:
         """Whether ``frame``, the next one, has little to do with the one before."""
@@ -49,6 +49,8 @@ class CutFinder:
             self._change = plain
             return False
         self._change = np.sqrt(compensated_error(frame, last))
+        if before is None:  # the clip may move from the start
+            return False
         return self._change > _CUT_FLOOR and self._change > _CUT_FACTOR * (before + 1)
 
 

@@ -32,8 +32,8 @@ _NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y an
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to look. coarse, fine: moves of the refinement in quarter pixels, of large blocks and
-    of cells; rounds: how often blocks look at their neighbours; both: moves of pairs, jointly."""
+    """How hard to look. coarse, fine: moves of the refinement in quarter pixels, of large blocks
+    and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)
@@ -119,7 +119,7 @@ class _Search:
             self._target = 2 * self._target - other
         h, w = self._target.shape[1:3]
         self._board = (torch.arange(h)[:, None] + torch.arange(w)).to(target.device) % 2 == 0
-        zero = torch.zeros(self._target.shape[:3] + (2,), dtype=torch.long, device=target.device)
+        zero = torch.zeros((*self._target.shape[:3], 2), dtype=torch.long, device=target.device)
         self.start_from(zero)
 
     def _error(self, field: Tensor) -> Tensor:

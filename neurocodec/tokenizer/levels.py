@@ -108,12 +108,16 @@ class LevelLFQ(nn.Module):
         levels = levels * coded
         y = residual / (step * self.log_gain[kind].exp())
         through = levels + (y - y.detach()) * coded  # value of levels, gradient of y
-        quantized = self._values(levels, kind, step) + (residual - residual.detach()) * coded
+        moves = coded  # where the value follows the residual
         if self.noisy_rate:
             noisy = y + torch.rand_like(y) - 0.5
             bits = self._noisy_rate(noisy, levels, kind, grid, before) * coded
+            # A level of 0 does not move: with a gradient as if it did, residuals gather where they
+            # are just about to become 1.
+            moves = coded * (levels != 0)
         else:
             bits = self._rate(through, levels, kind, grid, before) * coded
+        quantized = self._values(levels, kind, step) + (residual - residual.detach()) * moves
         some, more = self.depth_bits
         return quantized, depth, bits.sum(1) + some + more * (depth > 0), levels
 
