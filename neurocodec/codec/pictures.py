@@ -74,7 +74,7 @@ class PictureLoop:
             prediction, context = nets.context(*predictions, condition)
             if tokens is None:
                 assert planes is not None
-                z = nets.encoder(planes, prediction, context, condition, wide)
+                z = nets.encoder(planes, prediction)
                 tokens = self.quantize(z, kind, t)
             levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
             h, w, s, k = levels.shape

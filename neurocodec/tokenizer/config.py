@@ -101,7 +101,7 @@ class MotionConfig:
     """Shape of a tokenizer of the ``motion`` family: one picture at a time, predicted from others.
 
     context: channels of the networks at 1/4 resolution, which see the prediction. width: channels
-    at 1/8 resolution, of the cells. blocks: residual blocks of encoder and of decoder.
+    at 1/8 resolution, of the cells. decoder_blocks: residual blocks there.
     bits, stages: K and S of the quantizer "levels"; K S, at most the 96 samples of a cell.
     """
 
@@ -109,7 +109,6 @@ class MotionConfig:
     context: int = 48
     context_blocks: int = 1
     width: int = 128
-    encoder_blocks: int = 2
     decoder_blocks: int = 2
     quantizer: str = "levels"
     bits: int = 8
@@ -124,7 +123,7 @@ class MotionConfig:
 
 
 MOTION_SIZES: dict[str, MotionConfig] = {
-    "tiny": MotionConfig(context=8, width=16, encoder_blocks=1, decoder_blocks=1),
+    "tiny": MotionConfig(context=8, width=16, decoder_blocks=1),
     "small": MotionConfig(),
 }
 

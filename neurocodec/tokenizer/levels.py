@@ -38,7 +38,7 @@ class LevelLFQ(nn.Module):
     ) -> None:
         """depth_bits: taken for the cost of a cell's depth, and more where it is not 0. noisy_rate:
         whether the rate's gradient is that of a value with uniform noise (Balle et al., ICLR 2017)
-        rather than that of the level, which has none where the level is 0."""
+        rather than that of the level; the quantized value then has no gradient at all."""
         super().__init__()
         if latent_dim != bits * stages:
             raise ValueError("levels: latent_dim must be bits * stages")
@@ -108,16 +108,13 @@ class LevelLFQ(nn.Module):
         levels = levels * coded
         y = residual / (step * self.log_gain[kind].exp())
         through = levels + (y - y.detach()) * coded  # value of levels, gradient of y
-        moves = coded  # where the value follows the residual
         if self.noisy_rate:
             noisy = y + torch.rand_like(y) - 0.5
             bits = self._noisy_rate(noisy, levels, kind, grid, before) * coded
-            # A level of 0 does not move: with a gradient as if it did, residuals gather where they
-            # are just about to become 1.
-            moves = coded * (levels != 0)
+            quantized = self._values(levels, kind, step)
         else:
             bits = self._rate(through, levels, kind, grid, before) * coded
-        quantized = self._values(levels, kind, step) + (residual - residual.detach()) * moves
+            quantized = self._values(levels, kind, step) + (residual - residual.detach()) * coded
         some, more = self.depth_bits
         return quantized, depth, bits.sum(1) + some + more * (depth > 0), levels
 

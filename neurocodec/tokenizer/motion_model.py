@@ -65,35 +65,19 @@ class Context(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Picture and prediction -> latent (B, D, H/8, W/8)."""
+    """Picture and prediction -> latent (B, D, H/8, W/8): the DCT of their difference.
+
+    A network here has not helped so far: see docs/decisions.md, "an encoder without a network".
+    """
 
     analysis: Tensor
 
-    def __init__(self, config: MotionConfig, analysis: Tensor) -> None:
+    def __init__(self, analysis: Tensor) -> None:
         super().__init__()
         self.register_buffer("analysis", analysis, persistent=False)
-        self.correction = nn.Parameter(torch.zeros_like(analysis))
-        d, w = config.latent_dim, config.width
-        self.stem = nn.Conv2d(d + _PLANES * _CELL**2 + 4 * config.context + _CONDITION, w, 1)
-        self.blocks = nn.Sequential(*(ResBlock(w) for _ in range(config.encoder_blocks)))
-        self.out = _zero(nn.Conv2d(w, d, 1))
 
-    def forward(
-        self, planes: Tensor, prediction: Tensor, context: Tensor, condition: Tensor, step: Tensor
-    ) -> Tensor:
-        difference = F.pixel_unshuffle(planes - prediction, _CELL)
-        linear = _map(self.analysis + self.correction, difference)
-        x = torch.cat(
-            [
-                torch.asinh(linear / step),
-                F.pixel_unshuffle(prediction - 0.5, _CELL),
-                F.pixel_unshuffle(context, 2),
-                condition[:, :, ::2, ::2],
-            ],
-            1,
-        )
-        x = self.blocks(self.stem(x))
-        return linear + step * self.out(F.silu(x)).float()
+    def forward(self, planes: Tensor, prediction: Tensor) -> Tensor:
+        return _map(self.analysis, F.pixel_unshuffle(planes - prediction, _CELL))
 
 
 class Decoder(nn.Module):
@@ -133,7 +117,7 @@ class PictureCodec(nn.Module):
     def __init__(self, config: MotionConfig, analysis: Tensor, synthesis: Tensor) -> None:
         super().__init__()
         self.context = Context(config)
-        self.encoder = Encoder(config, analysis)
+        self.encoder = Encoder(analysis)
         self.decoder = Decoder(config, synthesis)
 
 
@@ -157,6 +141,9 @@ class MotionTokenizer(nn.Module):
         self.intra = PictureCodec(config, analysis, synthesis)
         self.inter = PictureCodec(config, analysis, synthesis)
         self.lfq = LevelLFQ(config.latent_dim, config.bits, config.stages, KINDS, DEPTH_BITS, True)
+        self.lfq.log_gain.requires_grad_(
+            False
+        )  # nothing but the error of the picture would tell it
 
     def networks(self, kind: int) -> PictureCodec:
         return self.inter if kind in (INTER, BETWEEN) else self.intra
@@ -184,7 +171,7 @@ class MotionTokenizer(nn.Module):
         """
         nets, condition, wide = self.networks(kind), self.condition(kind, step, planes), _wide(step)
         prediction, context = nets.context(*predictions, condition)
-        z = nets.encoder(planes, prediction, context, condition, wide)
+        z = nets.encoder(planes, prediction)
         b, d, h, w = z.shape
         cells = z.permute(0, 2, 3, 1).flatten(0, 2)
         cell_step = step.repeat_interleave(h * w)[:, None]
