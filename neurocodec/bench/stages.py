@@ -26,7 +26,9 @@ _BY_MODULE = {
     "bitstream": "bitstream",
     "models": "start-up",
     "codec/tokens.py": "entropy",
-    "codec/motion": "motion",
+    "codec/search.py": "motion",
+    "codec/lookahead.py": "motion",
+    "codec/pictures.py": "network",
     "tokenizer/motion": "motion",
 }
 _WAITING = ("threads.py", "bench/")  # a thread that waits for another, and ourselves

@@ -39,7 +39,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_QUALITY = 50
 DEFAULT_GOP_SECONDS = 4.0
 MAX_WAITING = 1 << 20  # bytes of sound kept back for the end of a GOP
-FILE_OVERHEAD = 300  # bytes of a short file that are neither header, pictures nor sound
+FILE_OVERHEAD = 150  # bytes of a file that are neither header, pictures nor sound
+UNDER_TARGET = 0.985  # of a target size that is aimed at: a file should rather be smaller
 EFFORTS = ("fast", "medium", "slow")
 Progress = Callable[[int, "int | None"], None]  # frames done, frames expected
 
@@ -188,7 +189,7 @@ def _control(
         for_pictures = target_size - sound - len(header.to_bytes()) - FILE_OVERHEAD
         if for_pictures <= 0:
             raise UsageError(f"target size {target_size}: the sound alone takes {sound} bytes")
-        bytes_per_second = for_pictures / seconds
+        bytes_per_second = UNDER_TARGET * for_pictures / seconds
     elif bitrate is not None:
         bytes_per_second = bitrate * 125
     else:

@@ -15,6 +15,7 @@ from .lookahead import CutFinder, thumbnail
 from .rate import Control, GopResult
 from .tokens import GopEncoder, Tokens
 
+_GOP_OVERHEAD = 24 + 18 + 23  # bytes: head and fields of its section, entry of the index
 Events = Iterator[Frame | AudioPacket]
 Items = Iterator[Tokens | GopEnd | AudioPacket]
 Tokenize = Callable[[Events, float], Items]  # with the step
@@ -37,7 +38,8 @@ class GopTrier:
             if not isinstance(item, GopEnd | AudioPacket):
                 gop.add(item)
         data = gop.finish()
-        return data, GopResult(len(frames), len(data), self._psnr(frames, step, data))
+        size = len(data) + _GOP_OVERHEAD
+        return data, GopResult(len(frames), size, self._psnr(frames, step, data))
 
     def _psnr(self, frames: list[Frame], step: int, data: bytes) -> float:
         if self._decode is None:

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 PRIOR_FRAMES = 33
 PRIOR_CROP = 224
+MOTION_CONFIDENCE = 16  # of tables of motion: still and moving clips differ much
 PRIOR_CONFIDENCE = 32  # how many bits of experience a context starts with, at most
 
 
@@ -108,8 +109,12 @@ class _Gatherer:
         model.tables = self._tables[part]
 
     def prior(self) -> Prior:
-        tables = {part + name: t for part, ts in self._tables.items() for name, t in ts.items()}
-        return trained_prior(tables, PRIOR_CONFIDENCE)
+        out: Prior = {}
+        for part, tables in self._tables.items():
+            confidence = MOTION_CONFIDENCE if part == MOTION_PREFIX else PRIOR_CONFIDENCE
+            prior = trained_prior(tables, confidence)
+            out |= {part + name: table for name, table in prior.items()}
+        return out
 
 
 def gather_motion_prior(

@@ -156,7 +156,7 @@ def test_a_part_leaves_the_other_alone(
     assert changed
     assert not any(name.startswith(idle) for name in changed)
     own = slice(0, INTRA + 1) if part == "intra" else slice(INTRA + 1, None)
-    assert not torch.equal(before["lfq.log_gain"][own], after["lfq.log_gain"][own])
+    assert not torch.equal(before["lfq.shrink"][own], after["lfq.shrink"][own])
 
 
 def filled(value: float) -> MotionTokenizer:
