@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = Path(__file__).parent
-DEFAULT = "magvit2-small"
+DEFAULT = "motion-small"
 _KEY = "neurocodec"
 
 
