@@ -152,8 +152,12 @@ def compress(
         with writing(dst, overwrite) as file:
             writer = Writer(file)
             writer.header(header)
-            items = _tokenizing(bundle, header, effort, where, control)
-            frames, gops, ticks = _write_gops(writer, reader, bundle, items, header, progress)
+            prior, grid = bundle.prior(), grid_of(header.width, header.height)
+            new_gop = functools.partial(
+                GopEncoder, header.entropy_model, bundle.shape, prior, grid, header.gop_frames
+            )
+            items = _tokenizing(bundle, header, effort, where, control, new_gop)
+            frames, gops, ticks = _write_gops(writer, reader, new_gop, items, header, progress)
             writer.finish()
     elapsed = time.monotonic() - began
     return Stats(
@@ -200,7 +204,7 @@ def _control(
 
 def _tokenizing(
     bundle: models.Bundle, header: Header, effort: str, device: torch.device,
-    control: Control | None,
+    control: Control | None, new_gop: Callable[[], GopEncoder],
 ) -> Callable[[Events], Items]:  # fmt: skip
     """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
     networks = bundle.tokenizer().to(device)
@@ -218,10 +222,10 @@ def _tokenizing(
         return lambda events: tokenize(events, step, True)
     decode = None
     if isinstance(control, PsnrControl):
-        decode = functools.partial(decode_gop, bundle, networks, device, header)
+        decode = functools.partial(decode_gop, bundle, bundle.prior(), networks, device, header)
     trier = GopTrier(
         lambda events, step: tokenize(events, step, False),
-        functools.partial(_new_gop, bundle, header),
+        new_gop,
         decode,
     )
     return lambda events: controlled(
@@ -229,22 +233,17 @@ def _tokenizing(
     )
 
 
-def _new_gop(bundle: models.Bundle, header: Header) -> GopEncoder:
-    grid = grid_of(header.width, header.height)
-    return GopEncoder(header.entropy_model, bundle.shape, bundle.prior(), grid, header.gop_frames)
-
-
 def _write_gops(
     writer: Writer,
     reader: MediaReader,
-    bundle: models.Bundle,
+    new_gop: Callable[[], GopEncoder],
     tokenizing: Callable[[Events], Items],
     header: Header,
     progress: Progress | None,
 ) -> tuple[int, int, int]:
     """Returns how many frames and GOPs were written, and the duration in the clip's time base."""
     step = round(step_of_quality(header.quality) * STEP_ONE)
-    gop = _new_gop(bundle, header)
+    gop = new_gop()
     packets: list[AudioPacket] = []
     waiting = 0  # bytes of packets
     done = gops = tokenized = 0
@@ -268,7 +267,7 @@ def _write_gops(
                 duration = _regular(item.pts, reader)
                 video = VideoGop(frames, item.pts[0], duration, item.step or step, data)
                 writer.gop(video, item.pts)
-                gop = _new_gop(bundle, header)
+                gop = new_gop()
                 first = item.pts[0] if first is None else first
                 last = item.pts[-1]
                 done, gops, tokenized = done + frames, gops + 1, 0

@@ -14,6 +14,7 @@ from .. import models
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..bitstream.reader import GopEntry, Reader
 from ..device import choose_device
+from ..entropy.adaptive import Prior
 from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
@@ -140,11 +141,12 @@ def synthesizer(
 
 
 def decode_gop(
-    bundle: models.Bundle, networks: Any, device: torch.device, header: Header, gop: VideoGop
-) -> Iterator[Planes]:
+    bundle: models.Bundle, prior: Prior, networks: Any, device: torch.device, header: Header,
+    gop: VideoGop,
+) -> Iterator[Planes]:  # fmt: skip
     """The frames of one GOP, and perhaps some that fill its last group."""
     make = synthesizer(bundle, networks, device, header, gop)
-    for item in decode_tokens(header, gop, bundle.shape, bundle.prior()):
+    for item in decode_tokens(header, gop, bundle.shape, prior):
         yield from make(item)  # type: ignore[arg-type]
 
 

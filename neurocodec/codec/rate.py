@@ -48,7 +48,14 @@ class Aim:
     def begin(self) -> None:
         self._tries = []
 
-    def tried(self, figure: float) -> int:
+    def next(self, figure: float, wanted: float, tolerance: float) -> float | None:
+        """The step to try after the present one gave a figure; None if that will have to do."""
+        before, tries = self.step, self._tried(figure)
+        step = self._towards(wanted)
+        close = abs(figure - wanted) <= tolerance
+        return None if close or tries >= MOST_TRIES or step == before else step
+
+    def _tried(self, figure: float) -> int:
         """Note what the present step gave. Returns how many were tried for this GOP."""
         self._tries.append((math.log(self.step), figure))
         if len(self._tries) > 1:
@@ -59,7 +66,7 @@ class Aim:
                     self._slope = slope
         return len(self._tries)
 
-    def towards(self, wanted: float) -> float:
+    def _towards(self, wanted: float) -> float:
         """The next step to try, from the try that came closest."""
         x, y = min(self._tries, key=lambda t: abs(t[1] - wanted))
         low, high = STEP_LIMITS
@@ -84,14 +91,9 @@ class SizeControl:
         return self._aim.step
 
     def again(self, result: GopResult) -> float | None:
-        figure, wanted = math.log(result.bytes), math.log(self._budget)
-        before = self._aim.step
-        tries = self._aim.tried(figure)
-        close = abs(figure - wanted) <= SIZE_TOLERANCE
-        step = self._aim.towards(wanted)
-        if close or tries >= MOST_TRIES or step == before:
+        step = self._aim.next(math.log(result.bytes), math.log(self._budget), SIZE_TOLERANCE)
+        if step is None:
             self._owed += result.bytes - self._fair
-            return None
         return step
 
 
@@ -107,11 +109,7 @@ class PsnrControl:
         return self._aim.step
 
     def again(self, result: GopResult) -> float | None:
-        before = self._aim.step
-        tries = self._aim.tried(result.psnr)
-        close = abs(result.psnr - self._wanted) <= PSNR_TOLERANCE
-        step = self._aim.towards(self._wanted)
-        return None if close or tries >= MOST_TRIES or step == before else step
+        return self._aim.next(result.psnr, self._wanted, PSNR_TOLERANCE)
 
 
 def step_for_rate(bits_per_pixel: float) -> float:

@@ -81,6 +81,11 @@ def _neighbours(field: Tensor) -> list[Tensor]:
     return [padded[:, y : y + h, x : x + w] for y, x in _NEXT_TO]
 
 
+def _chessboard(h: int, w: int, device: torch.device) -> Tensor:
+    """(h, w) bool: the fields of one colour."""
+    return (torch.arange(h)[:, None] + torch.arange(w)).to(device) % 2 == 0
+
+
 def _worth(error: Tensor, size: int, penalty: float) -> Tensor:
     """Squared error of blocks -> what it will cost, distortion + penalty * bits."""
     knee = CODED_BITS * penalty * (size / 8) ** 2
@@ -118,7 +123,7 @@ class _Search:
         if other is not None:
             self._target = 2 * self._target - other
         h, w = self._target.shape[1:3]
-        self._board = (torch.arange(h)[:, None] + torch.arange(w)).to(target.device) % 2 == 0
+        self._board = _chessboard(h, w, target.device)
         zero = torch.zeros((*self._target.shape[:3], 2), dtype=torch.long, device=target.device)
         self.start_from(zero)
 
@@ -285,13 +290,11 @@ def _smooth_labels(cost: Tensor, edge: float) -> Tensor:
             out = pooled.argmin(0)
         else:
             out = out.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :rows, :columns]
-        board = torch.arange(rows, device=cost.device)[:, None] + torch.arange(
-            columns, device=cost.device
-        )
+        board = _chessboard(rows, columns, cost.device)
         for i in range(6):
             around = torch.stack([n[..., 0] for n in _neighbours(out[..., None])])
             differ = torch.stack([(around != label).float().sum(0) for label in range(labels)])
             better = (pooled + edge * size * differ).argmin(0)
-            out = torch.where(board % 2 == i % 2, better, out)
+            out = torch.where(~board if i % 2 else board, better, out)
     assert out is not None
     return out

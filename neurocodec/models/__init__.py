@@ -98,7 +98,7 @@ class Bundle:
 
         Raises ModelError.
         """
-        import torch
+        from ..device import channels_last
 
         tokenizer = build(self.config)
         prefix = "tokenizer."
@@ -109,11 +109,7 @@ class Bundle:
             tokenizer.load_state_dict(state)
         except (SafetensorError, OSError, RuntimeError) as error:
             raise ModelError(f"{self.path}: {str(error).splitlines()[0]}") from None
-        for p in tokenizer.parameters():
-            if p.dim() == 5:
-                p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
-            elif p.dim() == 4:
-                p.data = p.data.contiguous(memory_format=torch.channels_last)
+        channels_last(tokenizer)
         return tokenizer.eval().requires_grad_(False)
 
 

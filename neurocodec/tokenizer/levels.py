@@ -107,12 +107,12 @@ class LevelLFQ(nn.Module):
         coded = self._coded(depth)
         levels = levels * coded
         y = residual / (step * self.log_gain[kind].exp())
-        through = levels + (y - y.detach()) * coded  # value of levels, gradient of y
         if self.noisy_rate:
             noisy = y + torch.rand_like(y) - 0.5
             bits = self._noisy_rate(noisy, levels, kind, grid, before) * coded
             quantized = self._values(levels, kind, step)
         else:
+            through = levels + (y - y.detach()) * coded  # value of levels, gradient of y
             bits = self._rate(through, levels, kind, grid, before) * coded
             quantized = self._values(levels, kind, step) + (residual - residual.detach()) * coded
         some, more = self.depth_bits

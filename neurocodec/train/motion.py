@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..codec.tokens import DEFAULT_SCALES, SCALE_ONE
-from ..device import autocast
+from ..device import autocast, channels_last
 from ..entropy.structure import regular
 from ..errors import DataError, InputError, UsageError
 from ..tokenizer.config import (
@@ -121,9 +121,7 @@ class MotionRun(Run):
         torch.manual_seed(config.seed)
         shape = MOTION_SIZES[config.size]
         model = MotionTokenizer(shape)
-        for p in model.parameters():
-            if p.dim() == 4:
-                p.data = p.data.contiguous(memory_format=torch.channels_last)
+        channels_last(model)
         if config.part != "both":
             frozen = model.inter if config.part == "intra" else model.intra
             frozen.requires_grad_(False)

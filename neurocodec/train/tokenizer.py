@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import autocast
+from ..device import autocast, channels_last
 from ..errors import DataError
 from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
 from ..tokenizer.lfq import LAMBDA_PER_STEP2, entropy_penalty
@@ -76,9 +76,7 @@ class Trainer(Run):
         torch.manual_seed(config.seed)
         shape = SIZES[config.size]
         model = Tokenizer(shape)
-        for p in model.parameters():
-            if p.dim() == 5:
-                p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
+        channels_last(model)
         super().__init__(config, shape, model, out, device)
 
     def train_step(self, planes: Tensor) -> dict[str, float]:
