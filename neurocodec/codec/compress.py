@@ -30,7 +30,7 @@ from .control import Events, GopTrier, Items, controlled
 from .decoder import decode_gop
 from .frames import GopEnd
 from .latents import tokenize as tokenize_latents
-from .picture_encoder import tokenize_pictures
+from .picture_encoder import EFFORTS, tokenize_pictures
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
 from .tokens import GopEncoder, PictureTokens, grid_of
 
@@ -41,7 +41,6 @@ DEFAULT_GOP_SECONDS = 4.0
 MAX_WAITING = 1 << 20  # bytes of sound kept back for the end of a GOP
 FILE_OVERHEAD = 150  # bytes of a file that are neither header, pictures nor sound
 UNDER_TARGET = 0.985  # of a target size that is aimed at: a file should rather be smaller
-EFFORTS = ("fast", "medium", "slow")
 Progress = Callable[[int, "int | None"], None]  # frames done, frames expected
 
 

@@ -57,7 +57,7 @@ class PictureEncoder(PictureLoop):
         return PictureTokens(picture, motion, [tokens])
 
     def _search(self, picture: Picture, planes: Tensor, penalty: float) -> Field:
-        first, second = (picture.refs * 2)[:2]
+        first, second = picture.pair
         suggested = self._memory.suggest(picture)
         direct = None
         if suggested is not None:
@@ -88,10 +88,8 @@ class GopStream:
         self._last_small: Thumbnail | None = None
         self._length = LONG
         self._waiting: list[Tensor] = []
-        self.frames = 0
 
     def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
-        self.frames += 1
         if self._anchor_small is None:
             self._anchor_small = small
             yield self._loop.encode(Picture(0, (), 0), planes)

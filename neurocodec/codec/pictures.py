@@ -54,7 +54,7 @@ class PictureLoop:
         self._references = {k: v for k, v in self._references.items() if k in keep}
 
     def predictions(self, picture: Picture, motion: Field) -> tuple[Tensor, Tensor]:
-        first, second = (picture.refs * 2)[:2]
+        first, second = picture.pair
         mode = torch.from_numpy(motion.mode.astype(np.int64))[None].to(self.device)
         fields = torch.from_numpy(motion.mv.astype(np.int64))[None].to(self.device)
         return predict((self.reference(first), self.reference(second)), mode, fields)

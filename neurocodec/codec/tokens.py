@@ -141,7 +141,7 @@ class PictureCoder:
                 before = self._part(coder, grid, COARSEST + i, known, given)
                 parts.append(before)
         else:
-            first, second = (picture.refs * 2)[:2]
+            first, second = picture.pair
             motion = self.motion.code_field(
                 coder,
                 distances_of(picture),

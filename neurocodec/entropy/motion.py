@@ -191,7 +191,7 @@ class MotionMemory:
 
 def distances_of(picture: Picture) -> tuple[int, ...]:
     """Of a picture's references from it, in pictures; negative for earlier ones."""
-    first, second = (picture.refs * 2)[:2]
+    first, second = picture.pair
     return first - picture.display, second - picture.display
 
 

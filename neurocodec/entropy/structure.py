@@ -32,6 +32,12 @@ class Picture:
     refs: tuple[int, ...]  # none, one or two; two may be the same
     level: int  # 0 to MAX_LEVEL: how deep in the hierarchy
 
+    @property
+    def pair(self) -> tuple[int, int]:
+        """Both references; one that is alone counts for both. Not of an intra picture."""
+        first, second = (self.refs * 2)[:2]
+        return first, second
+
 
 def regular(lengths: Sequence[int], frames: int) -> list[Picture]:
     """Pictures in coding order of a GOP of mini-GOPs of these lengths, 1 to MAX_MINI_GOP each.
