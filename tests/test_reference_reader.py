@@ -9,9 +9,11 @@ import pytest
 
 import neurocodec
 from neurocodec import models
+from neurocodec.bitstream.payloads import STEP_ONE
 from neurocodec.bitstream.reader import Reader
 from neurocodec.codec.tokens import (
     PICTURES,
+    EntropyModel,
     GopEncoder,
     LatentTokens,
     PictureCoder,
@@ -203,7 +205,7 @@ def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
 @pytest.mark.parametrize(("grid", "seed"), [((1, 1), 0), ((3, 5), 1), ((9, 4), 2), ((35, 33), 3)])
 def test_pictures_that_were_encoded(grid: tuple[int, int], seed: int) -> None:
     prior, pictures = random_prior(PICTURE_SHAPE, seed), random_pictures(grid, seed)
-    encoder = GopEncoder(PICTURES, PICTURE_SHAPE, prior, grid, 1024)
+    encoder = GopEncoder(EntropyModel(PICTURES, PICTURE_SHAPE, prior), grid, 1024, STEP_ONE)
     for picture in pictures:
         encoder.add(picture)
     data = encoder.finish()

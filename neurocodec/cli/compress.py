@@ -43,6 +43,18 @@ from . import options, print_json, printable
     help="How hard to look for motion.",
 )
 @click.option(
+    "--entropy",
+    type=click.Choice(["generator", "adaptive"]),
+    help="What codes the tokens.  [default: the model's generator, if it has one]",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 16),
+    default=4,
+    show_default=True,
+    help="Of the generator's schedule: more are slower and smaller.",
+)
+@click.option(
     "--audio",
     default="copy",
     show_default=True,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import UsageError
 from . import options, print_json, printable
 
 
@@ -76,6 +77,11 @@ def show(model: str | None, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Run to take the networks of intra pictures from, for one of part inter.",
 )
+@click.option(
+    "--tokenizer",
+    metavar="NAME|PATH",
+    help="For the run of a generator: the bundle that it is for.",
+)
 @click.option("--clips", type=click.IntRange(1), default=400, show_default=True, help="How many.")
 @options.overwrite
 @options.talk
@@ -84,15 +90,27 @@ def export(
     out: Path,
     data: Path | None,
     intra: Path | None,
+    tokenizer: str | None,
     clips: int,
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Turn the training run in folder RUN into a bundle for 'compress --model'."""
+    """Turn the training run in folder RUN into a bundle for 'compress --model'.
+
+    Of a generator's run: the bundle of --tokenizer with the generator beside it."""
     from ..files import check_output
-    from ..train.export import export as write
 
     check_output(out, overwrite)
-    write(run, out, data, clips, intra=intra)
+    if tokenizer is None:
+        from ..train.export import export as write
+
+        write(run, out, data, clips, intra=intra)
+    else:
+        from .. import models
+        from ..train.generator import add_generator
+
+        if data is not None or intra is not None:
+            raise UsageError("--data and --intra: not for a generator")
+        add_generator(models.find(tokenizer), run, out)
     if not quiet:
         click.echo(f"{out}: {out.stat().st_size} bytes")

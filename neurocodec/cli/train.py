@@ -106,3 +106,63 @@ def _check(config: str, settings: dict[str, Any]) -> None:
             raise UsageError(f"--{name}: not an option of part {part}")
     if part != "inter" and "other" in settings:
         raise UsageError(f"--other: not an option of part {part}")
+
+
+@command.command()
+@click.option("--tokenizer", "model", metavar="NAME|PATH", required=True, help="Model bundle.")
+@click.option("--data", type=_FOLDER, required=True, help="Folder of videos to learn from.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the run.")
+@click.option(
+    "--tokens", type=_FOLDER, help="File of tokens, made if there is none; in --out by default."
+)
+@click.option("--clips", type=click.IntRange(1), default=400, show_default=True, help="To make.")
+@click.option("--frames", type=click.IntRange(1), default=17, show_default=True, help="Of a clip.")
+@click.option("--crop", type=click.IntRange(32), default=224, show_default=True, help="Pixels.")
+@click.option(
+    "--effort", type=click.Choice(["fast", "medium", "slow"]), default="medium", show_default=True
+)
+@click.option("--channels", type=click.IntRange(1), help="64 by default.")
+@click.option("--hidden", type=click.IntRange(1), help="Of each stage's head: 32.")
+@click.option("--blocks", type=click.IntRange(0), help="Of the trunk: 1.")
+@click.option("--steps", type=click.IntRange(1), help="20000 by default.")
+@click.option("--learning-rate", type=float, help="2e-3 by default.")
+@click.option("--seed", type=int, help="0 by default.")
+@click.option("--validate-every", type=click.IntRange(1), help="Steps: 2000.")
+@click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
+@options.machine
+@options.talk
+def generator(
+    model: str,
+    data: Path,
+    out: Path,
+    tokens: Path | None,
+    clips: int,
+    frames: int,
+    crop: int,
+    effort: str,
+    resume: bool,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Train a generator, the entropy model, for the tokenizer of a bundle.
+
+    The log says, every few steps and for held-out clips, what it takes for tokens and depths as a
+    part of what the adaptive model takes.
+    """
+    if crop % 8:
+        raise UsageError(f"--crop {crop}: give a multiple of 8")
+
+    import torch
+
+    from .. import models
+    from ..train.generator import GeneratorTrainConfig, train_generator
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = GeneratorTrainConfig(**{k: v for k, v in given.items() if v is not None})
+    train_generator(
+        models.find(model), data, out, config, tokens, clips, frames, crop, effort, resume, device,
+        not quiet and sys.stderr.isatty(),
+    )  # fmt: skip

@@ -18,6 +18,8 @@ from ..bitstream.limits import MAX_DURATION, MAX_GOP_FRAMES, MAX_PIXELS, MAX_SID
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..bitstream.writer import Writer
 from ..device import choose_device
+from ..entropy.generator import DEFAULT_STEPS
+from ..entropy.schedule import MAX_STEPS
 from ..errors import InputError, UsageError
 from ..files import STDOUT, check_output, writing
 from ..media.audio import parse_audio, sound_bytes
@@ -26,13 +28,13 @@ from ..media.frame import MediaInfo
 from ..media.reader import MediaReader
 from ..threads import ahead
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
-from .control import Events, GopTrier, Items, controlled
+from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
 from .frames import GopEnd
 from .latents import tokenize as tokenize_latents
 from .picture_encoder import EFFORTS, tokenize_pictures
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
-from .tokens import GopEncoder, PictureTokens, grid_of
+from .tokens import EntropyModel, GopEncoder, PictureTokens, grid_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +75,9 @@ def default_gop(frame_rate: Fraction) -> int:
 
 
 def _header(
-    info: MediaInfo, bundle: models.Bundle, gop: int | None, quality: int, picture: bool
-) -> Header:
+    info: MediaInfo, bundle: models.Bundle, entropy_model: int, gop: int | None, quality: int,
+    picture: bool,
+) -> Header:  # fmt: skip
     if info.width > MAX_SIDE or info.height > MAX_SIDE or info.width * info.height > MAX_PIXELS:
         raise InputError(f"frames of {info.width}x{info.height} are larger than the format allows")
     metadata = {"encoder": f"neurocodec {__version__}"}
@@ -83,7 +86,7 @@ def _header(
     return Header(
         bundle.hash, bundle.name, info.width, info.height, info.sample_aspect, info.frame_rate,
         info.time_base, info.colour, gop or default_gop(info.frame_rate), quality, info.tracks,
-        metadata, bundle.entropy_model,
+        metadata, entropy_model,
     )  # fmt: skip
 
 
@@ -98,6 +101,8 @@ def compress(
     model: str | None = None,
     gop: int | None = None,
     effort: str = "medium",
+    entropy: str | None = None,
+    steps: int = DEFAULT_STEPS,
     device: str = "auto",
     threads: int | None = None,
     audio: str = "copy",
@@ -113,6 +118,8 @@ def compress(
     target_size, bytes of the whole file; or psnr, dB of (6 Y + U + V) / 8. model: a bundle's name
     or path. gop: most frames between random access points, 1..1024, best one more than a multiple
     of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion.
+    entropy: what codes the tokens, "generator" or "adaptive"; by default the model's generator, if
+    it has one. steps: of the generator's schedule, 1..16: more are slower and smaller.
     device: auto, cpu or cuda.
     threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     progress: called with frames done and expected.
@@ -124,6 +131,8 @@ def compress(
     if gop is not None and not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
     check_aims(bitrate, target_size, psnr)
+    if not 1 <= steps <= MAX_STEPS:
+        raise UsageError(f"{steps} steps: give 1 to {MAX_STEPS}")
     if effort not in EFFORTS:
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
     check_cut(start, duration)
@@ -134,11 +143,12 @@ def compress(
             raise UsageError(f"{src}: input and output are the same file")
         check_output(dst, overwrite)
     bundle, where = models.find(model), choose_device(device)
+    model_of_tokens = bundle.entropy(bundle.entropy_number(entropy))
     if threads is not None:
         torch.set_num_threads(threads)
     with MediaReader(src, audio, start, duration) as reader:
         info = reader.info
-        header = _header(info, bundle, gop, quality, reader.is_picture)
+        header = _header(info, bundle, model_of_tokens.number, gop, quality, reader.is_picture)
         logger.info(
             "%s: %dx%d, %.4g frames per second, %d audio tracks; model %s on %s",
             src, info.width, info.height, float(info.frame_rate), len(info.tracks), bundle.name,
@@ -151,11 +161,11 @@ def compress(
         with writing(dst, overwrite) as file:
             writer = Writer(file)
             writer.header(header)
-            prior, grid = bundle.prior(), grid_of(header.width, header.height)
+            grid = grid_of(header.width, header.height)
             new_gop = functools.partial(
-                GopEncoder, header.entropy_model, bundle.shape, prior, grid, header.gop_frames
+                GopEncoder, model_of_tokens, grid, header.gop_frames, steps=steps
             )
-            items = _tokenizing(bundle, header, effort, where, control, new_gop)
+            items = _tokenizing(bundle, header, effort, where, control, model_of_tokens, new_gop)
             frames, gops, ticks = _write_gops(writer, reader, new_gop, items, header, progress)
             writer.finish()
     elapsed = time.monotonic() - began
@@ -203,7 +213,7 @@ def _control(
 
 def _tokenizing(
     bundle: models.Bundle, header: Header, effort: str, device: torch.device,
-    control: Control | None, new_gop: Callable[[], GopEncoder],
+    control: Control | None, entropy: EntropyModel, new_gop: NewGop,
 ) -> Callable[[Events], Items]:  # fmt: skip
     """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
     networks = bundle.tokenizer().to(device)
@@ -221,7 +231,7 @@ def _tokenizing(
         return lambda events: tokenize(events, step, True)
     decode = None
     if isinstance(control, PsnrControl):
-        decode = functools.partial(decode_gop, bundle, bundle.prior(), networks, device, header)
+        decode = functools.partial(decode_gop, bundle, entropy, networks, device, header)
     trier = GopTrier(
         lambda events, step: tokenize(events, step, False),
         new_gop,
@@ -235,14 +245,14 @@ def _tokenizing(
 def _write_gops(
     writer: Writer,
     reader: MediaReader,
-    new_gop: Callable[[], GopEncoder],
+    new_gop: NewGop,
     tokenizing: Callable[[Events], Items],
     header: Header,
     progress: Progress | None,
 ) -> tuple[int, int, int]:
     """Returns how many frames and GOPs were written, and the duration in the clip's time base."""
     step = round(step_of_quality(header.quality) * STEP_ONE)
-    gop = new_gop()
+    gop = new_gop(step)
     packets: list[AudioPacket] = []
     waiting = 0  # bytes of packets
     done = gops = tokenized = 0
@@ -266,7 +276,7 @@ def _write_gops(
                 duration = _regular(item.pts, reader)
                 video = VideoGop(frames, item.pts[0], duration, item.step or step, data)
                 writer.gop(video, item.pts)
-                gop = new_gop()
+                gop = new_gop(step)
                 first = item.pts[0] if first is None else first
                 last = item.pts[-1]
                 done, gops, tokenized = done + frames, gops + 1, 0

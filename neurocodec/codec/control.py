@@ -19,21 +19,20 @@ _GOP_OVERHEAD = 24 + 18 + 23  # bytes: head and fields of its section, entry of 
 Events = Iterator[Frame | AudioPacket]
 Items = Iterator[Tokens | GopEnd | AudioPacket]
 Tokenize = Callable[[Events, float], Items]  # with the step
+NewGop = Callable[[int], GopEncoder]  # with the step, in units of 1 / STEP_ONE
 Decode = Callable[[VideoGop], Iterator[Planes]]
 
 
 class GopTrier:
     """Codes GOPs as a whole, at any step."""
 
-    def __init__(
-        self, tokenize: Tokenize, new_gop: Callable[[], GopEncoder], decode: Decode | None
-    ) -> None:
+    def __init__(self, tokenize: Tokenize, new_gop: NewGop, decode: Decode | None) -> None:
         """tokenize: must not begin GOPs of its own. decode: for PSNR, where that is asked."""
         self._tokenize, self._new_gop, self._decode = tokenize, new_gop, decode
 
     def code(self, frames: list[Frame], step: int) -> tuple[bytes, GopResult]:
         """step: in units of 1 / STEP_ONE."""
-        gop = self._new_gop()
+        gop = self._new_gop(step)
         for item in self._tokenize(iter(frames), step / STEP_ONE):
             if not isinstance(item, GopEnd | AudioPacket):
                 gop.add(item)

@@ -14,14 +14,21 @@ from .. import models
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..bitstream.reader import GopEntry, Reader
 from ..device import choose_device
-from ..entropy.adaptive import Prior
 from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
 from .frames import Planes
 from .latents import GopSynthesizer
 from .pictures import PictureLoop, PictureSynthesizer
-from .tokens import LatentTokens, PictureTokens, Tokens, decode_tokens, grid_of, scales_of
+from .tokens import (
+    EntropyModel,
+    LatentTokens,
+    PictureTokens,
+    Tokens,
+    decode_tokens,
+    grid_of,
+    scales_of,
+)
 
 _SKEW = 2  # seconds by which sound may be stored before or after its pictures
 
@@ -39,7 +46,7 @@ class Decoder:
         self.reader = reader
         header = reader.header
         self.bundle = models.find_for(header.model_hash, header.model_name, model)
-        self._shape, self._prior = self.bundle.shape, self.bundle.prior()
+        self._entropy = self.bundle.entropy(header.entropy_model)
         self._device = choose_device(device)
         self._tokenizer = self.bundle.tokenizer().to(self._device)
         self.frozen_frames = 0
@@ -91,7 +98,7 @@ class Decoder:
                     yield self._lost(entry.video.frames, entry.video.first_pts)
                 continue
             yield found
-            yield from decode_tokens(self.reader.header, found[0], self._shape, self._prior)
+            yield from decode_tokens(self.reader.header, found[0], self._entropy)
 
     def _lost(self, frames: int, first: int) -> LostGop:
         header = self.reader.header
@@ -141,12 +148,12 @@ def synthesizer(
 
 
 def decode_gop(
-    bundle: models.Bundle, prior: Prior, networks: Any, device: torch.device, header: Header,
-    gop: VideoGop,
+    bundle: models.Bundle, entropy: EntropyModel, networks: Any, device: torch.device,
+    header: Header, gop: VideoGop,
 ) -> Iterator[Planes]:  # fmt: skip
     """The frames of one GOP, and perhaps some that fill its last group."""
     make = synthesizer(bundle, networks, device, header, gop)
-    for item in decode_tokens(header, gop, bundle.shape, prior):
+    for item in decode_tokens(header, gop, entropy):
         yield from make(item)  # type: ignore[arg-type]
 
 

@@ -18,14 +18,21 @@ from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import Reference, predict
 from ..tokenizer.motion_model import MotionTokenizer, base_of, enlarged
 from .frames import Planes, crop_planes
-from .tokens import DEFAULT_SCALES, SCALE_ONE, Grid, LatentTokens, PictureTokens, grids_of, kind_of
+from .tokens import (
+    SCALE_ONE,
+    Grid,
+    LatentTokens,
+    PictureTokens,
+    grids_of,
+    kind_of,
+    scale_place,
+)
 
-_LEVELS = len(DEFAULT_SCALES) - 2
 _REFERENCES = 3  # interpolated pictures held at once: they are 16 times as large
 
 
 def step_of(step: float, scales: tuple[int, ...], picture: Picture) -> float:
-    return step * scales[2 + min(picture.level, _LEVELS - 1)] / SCALE_ONE
+    return step * scales[scale_place(picture)] / SCALE_ONE
 
 
 class PictureLoop:

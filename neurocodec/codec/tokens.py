@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from ..entropy.adaptive import (
     enlarge_before,
 )
 from ..entropy.binary import BitCoder, BitDecoder, BitEncoder
+from ..entropy.generator import DEFAULT_STEPS, Generator, GeneratorModel, Side, features
 from ..entropy.motion import (
     Field,
     MotionMemory,
@@ -28,8 +29,8 @@ from ..entropy.motion import (
     distances_of,
     motion_part,
 )
+from ..entropy.schedule import MAX_STEPS
 from ..entropy.structure import Picture, StructureModel
-from ..errors import FormatError
 from ..tokenizer.config import (
     BASE_SCALE,
     BETWEEN,
@@ -40,7 +41,8 @@ from ..tokenizer.config import (
 )
 
 Grid = tuple[int, int]  # rows and columns of cells
-LATENTS, PICTURES = 0, 1  # entropy models: of the families magvit2 and motion
+LATENTS, PICTURES = 0, 1  # entropy models: of the families magvit2 and motion,
+GENERATED_LATENTS, GENERATED_PICTURES = 2, 3  # and the same with a generator
 SCALE_ONE = 64  # of the scales
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
 # pictures of levels 0 to 4; deeper levels have the last one's
@@ -103,29 +105,91 @@ class GopCoder(Protocol):
         """Code the next tokens in coding order; a decoder gives None."""
 
 
-class LatentCoder:
-    """Entropy model 0: latent frames, one after the other."""
+@dataclass(frozen=True)
+class EntropyModel:
+    """What codes tokens: number, as in a file's header, first counts, and the generator of those
+    that have one."""
 
-    def __init__(self, shape: TokenShape, prior: Prior, grid: Grid, frames: int) -> None:
-        self._model = ContextModel(shape, prior, grid)
+    number: int
+    shape: TokenShape
+    prior: Prior
+    generator: Generator | None = None
+
+    @property
+    def of_pictures(self) -> bool:
+        return self.number in (PICTURES, GENERATED_PICTURES)
+
+    def coder(
+        self, grid: Grid, frames: int, step: int, scales: tuple[int, ...], steps: int
+    ) -> GopCoder:
+        """Of one GOP. frames: of the GOP; an encoder that does not know yet gives the most there
+        can be. step: of its quantizer, as in VIDEO; scales: of pictures; steps: of the schedule."""
+        generated = None
+        if self.generator is not None:
+            generated = Generated(self.generator, steps, step, scales)
+        kind = PictureCoder if self.of_pictures else LatentCoder
+        return kind(self.shape, self.prior, grid, frames, generated)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generator, steps of its schedule, and what it must know of the GOP: step and scales."""
+
+    generator: Generator
+    steps: int
+    step: int  # in units of 1 / STEP_ONE
+    scales: tuple[int, ...] = DEFAULT_SCALES
+
+    def model(self, shape: TokenShape) -> GeneratorModel:
+        return GeneratorModel(shape, self.generator, self.steps)
+
+    def side(
+        self, scale: int, level: int = 0, motion: Field | None = None,
+        distances: tuple[int, ...] = (),
+    ) -> Side:  # fmt: skip
+        return Side(self.step * scale, level, motion, distances)
+
+
+class LatentCoder:
+    """Entropy models 0 and 2: latent frames, one after the other."""
+
+    def __init__(
+        self, shape: TokenShape, prior: Prior, grid: Grid, frames: int,
+        generated: Generated | None = None,
+    ) -> None:  # fmt: skip
+        self._grid, self._generated = grid, generated
+        self.tokens = ContextModel(shape, prior, grid)
+        if generated is not None:
+            self.generator = generated.model(shape)
+        self._last: LatentTokens | None = None
 
     def code(self, coder: BitCoder, tokens: Tokens | None = None) -> Tokens:
-        if tokens is None:
-            return LatentTokens(*self._model.code_frame(coder))
-        assert isinstance(tokens, LatentTokens)
-        self._model.code_frame(coder, tokens.tokens, tokens.depth)
-        return tokens
+        assert tokens is None or isinstance(tokens, LatentTokens)
+        wanted = (tokens.tokens, tokens.depth) if tokens else (None, None)
+        if self._generated is None:
+            return LatentTokens(*self.tokens.code_frame(coder, *wanted))
+        before = None if self._last is None else _before(self._last)
+        kind, side = int(before is not None), self._generated.side(SCALE_ONE)
+        seen = features(self.generator.shape, self._grid, kind, before, side)
+        found = self.generator.code(coder, self._grid, kind, seen, *wanted)
+        self._last = LatentTokens(*found)
+        return self._last
 
 
 class PictureCoder:
-    """Entropy model 1: of each picture its place in the structure, its motion, and its tokens."""
+    """Entropy models 1 and 3: of each picture its place in the structure, motion and tokens."""
 
-    def __init__(self, shape: TokenShape, prior: Prior, grid: Grid, frames: int) -> None:
+    def __init__(
+        self, shape: TokenShape, prior: Prior, grid: Grid, frames: int,
+        generated: Generated | None = None,
+    ) -> None:  # fmt: skip
         """frames: of the GOP; an encoder that does not know yet gives the most there can be."""
-        self._grids = grids_of(grid)
+        self._grids, self._generated = grids_of(grid), generated
         self._structure = StructureModel(frames)
         self.motion = MotionModel(motion_part(prior))
         self.tokens = TokenModel(shape, prior)
+        if generated is not None:
+            self.generator = generated.model(shape)
         self._memory = MotionMemory()
         self._coded: dict[int, LatentTokens] = {}  # what may be a reference, by display
 
@@ -135,10 +199,10 @@ class PictureCoder:
         motion, parts = None, []
         if not picture.refs:
             before: LatentTokens | None = None
-            for i, grid in enumerate(self._grids):
+            for i in range(len(self._grids)):
                 given = tokens.parts[i] if tokens else None
-                known = enlarge_before(_before(before), grid) if before else None
-                before = self._part(coder, grid, COARSEST + i, known, given)
+                known = enlarge_before(_before(before), self._grids[i]) if before else None
+                before = self._part(coder, picture, i, COARSEST + i, known, given)
                 parts.append(before)
         else:
             first, second = picture.pair
@@ -154,47 +218,56 @@ class PictureCoder:
                 motion, [_before(self._coded[first]), _before(self._coded[second])]
             )
             given = tokens.parts[0] if tokens else None
-            parts.append(self._part(coder, self._grids[-1], kind_of(picture), known, given))
+            parts.append(self._part(coder, picture, 2, kind_of(picture), known, given, motion))
         self._coded[picture.display] = parts[-1]
         kept = self._structure.kept
         self._coded = {k: v for k, v in self._coded.items() if k in kept}
         return tokens or PictureTokens(picture, motion, parts, kept)
 
     def _part(
-        self, coder: BitCoder, grid: Grid, kind: int, before: Before | None,
-        given: LatentTokens | None,
+        self, coder: BitCoder, picture: Picture, part: int, kind: int, before: Before | None,
+        given: LatentTokens | None, motion: Field | None = None,
     ) -> LatentTokens:  # fmt: skip
+        """part: 0 and 1 of an intra picture's bases, 2 of pictures themselves."""
         wanted = (given.tokens, given.depth) if given else (None, None)
-        return LatentTokens(*self.tokens.code(coder, grid, kind, before, *wanted))
+        grid = self._grids[part]
+        if self._generated is None:
+            return LatentTokens(*self.tokens.code(coder, grid, kind, before, *wanted))
+        scale = self._generated.scales[part if part < 2 else scale_place(picture)]
+        distances = distances_of(picture) if motion is not None else ()
+        side = self._generated.side(scale, picture.level, motion, distances)
+        seen = features(self.generator.shape, grid, kind, before, side)
+        return LatentTokens(*self.generator.code(coder, grid, kind, seen, *wanted))
 
 
 def _before(tokens: LatentTokens) -> Before:
     return Before(tokens.depth, np.abs(tokens.tokens))
 
 
-CODERS: dict[int, Callable[[TokenShape, Prior, Grid, int], GopCoder]] = {
-    LATENTS: LatentCoder,
-    PICTURES: PictureCoder,
-}
+def scale_place(picture: Picture) -> int:
+    """Which of the scales is that of a picture itself."""
+    return 2 + min(picture.level, len(DEFAULT_SCALES) - 3)
 
 
 class GopEncoder:
     """Tokens of one GOP to bytes."""
 
     def __init__(
-        self, model: int, shape: TokenShape, prior: Prior, grid: Grid, frames: int,
-        scales: tuple[int, ...] = DEFAULT_SCALES,
+        self, entropy: EntropyModel, grid: Grid, frames: int, step: int,
+        scales: tuple[int, ...] = DEFAULT_SCALES, steps: int = DEFAULT_STEPS,
     ) -> None:  # fmt: skip
-        """model: number of the entropy model. frames: the most that the GOP may have."""
-        self._number, self._scales = model, scales
-        self._coder, self._model = BitEncoder(), CODERS[model](shape, prior, grid, frames)
+        """frames: the most that the GOP may have. The rest as of ``EntropyModel.coder``."""
+        self._coder = BitEncoder()
+        self._model = entropy.coder(grid, frames, step, scales, steps)
+        self._head = bytes(scales) if entropy.of_pictures else b""
+        if entropy.generator is not None:
+            self._head += bytes([steps])
 
     def add(self, tokens: Tokens) -> None:
         self._model.code(self._coder, tokens)
 
     def finish(self) -> bytes:
-        scales = bytes(self._scales) if self._number == PICTURES else b""
-        return scales + self._coder.finish()
+        return self._head + self._coder.finish()
 
 
 def scales_of(gop: VideoGop) -> tuple[int, ...]:
@@ -203,16 +276,17 @@ def scales_of(gop: VideoGop) -> tuple[int, ...]:
     return tuple(max(1, scale) for scale in given)
 
 
-def decode_tokens(
-    header: Header, gop: VideoGop, shape: TokenShape, prior: Prior
-) -> Iterator[Tokens]:
-    """The tokens of a GOP in coding order. Raises FormatError: unknown entropy model."""
-    if header.entropy_model not in CODERS:
-        raise FormatError(f"entropy model {header.entropy_model} is not known to this program")
-    pictures = header.entropy_model == PICTURES
-    coder = BitDecoder(gop.tokens[len(DEFAULT_SCALES) :] if pictures else gop.tokens)
+def decode_tokens(header: Header, gop: VideoGop, entropy: EntropyModel) -> Iterator[Tokens]:
+    """The tokens of a GOP in coding order."""
+    pictures = entropy.of_pictures
+    scales = scales_of(gop) if pictures else ()
+    at, steps = len(scales), DEFAULT_STEPS
+    if entropy.generator is not None:
+        steps = min(max(gop.tokens[at : at + 1].ljust(1, b"\1")[0], 1), MAX_STEPS)
+        at += 1
     grid = grid_of(header.width, header.height)
-    model = CODERS[header.entropy_model](shape, prior, grid, gop.frames)
+    model = entropy.coder(grid, gop.frames, gop.step, scales, steps)
+    coder = BitDecoder(gop.tokens[at:])
     count = gop.frames if pictures else latent_frames(gop.frames)
     for _ in range(count):
         yield model.code(coder)

@@ -31,10 +31,10 @@ def verify(path: str | os.PathLike[str], model: str | None = None, tokens: bool 
     """
     report = Report()
     with Reader(path) as reader:
-        bundle = None
+        entropy = None
         if tokens:
             bundle = models.find_for(reader.header.model_hash, reader.header.model_name, model)
-            prior = bundle.prior()
+            entropy = bundle.entropy(reader.header.entropy_model)
         expected = 0
         for entry in reader.gops:
             if entry.number != expected:
@@ -46,8 +46,8 @@ def verify(path: str | os.PathLike[str], model: str | None = None, tokens: bool 
                 continue
             report.gops += 1
             report.frames += found[0].frames
-            if bundle is not None:
-                latents = decode_tokens(reader.header, found[0], bundle.shape, prior)
+            if entropy is not None:
+                latents = decode_tokens(reader.header, found[0], entropy)
                 report.tokens[str(entry.number)] = hash_tokens(latents)
         report.damage = reader.damage
     return report

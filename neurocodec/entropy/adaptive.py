@@ -238,23 +238,8 @@ class TokenModel:
             out[going] += 1
             if len(going) == 0:
                 return out
-        out[going] += self._code_escape(coder, size[going] - (UNARY + 1))
+        out[going] += code_escape(coder, size[going] - (UNARY + 1))
         return np.minimum(out, MAX_LEVEL)
-
-    def _code_escape(self, coder: BitCoder, value: Ints) -> Ints:
-        """Exp-Golomb code of order 0 of numbers >= 0, with at most _ESCAPE_BITS suffix bits."""
-        length = np.zeros_like(value)  # of the suffix
-        wanted = np.frexp((value + 1).astype(np.float64))[1] - 1
-        going = np.arange(len(value))
-        for n in range(_ESCAPE_BITS):
-            going = going[code_raw(coder, (wanted[going] > n).astype(np.int32)) != 0]
-            length[going] += 1
-        number = np.ones_like(value)
-        for n in range(_ESCAPE_BITS - 1, -1, -1):
-            going = np.flatnonzero(length > n)
-            bits: Bits = (((value[going] + 1) >> n) & 1).astype(np.int32)
-            number[going] = 2 * number[going] + code_raw(coder, bits)
-        return number - 1
 
 
 def _around(grid: _Grid, values: Ints, known: Ints, cells: Ints) -> tuple[Ints, Ints]:
@@ -304,6 +289,22 @@ class ContextModel(TokenModel):
         tokens, depth = self.code(coder, self.grid, kind, self._before, tokens=tokens, depth=depth)
         self._before = Before(depth, np.abs(tokens))
         return tokens, depth
+
+
+def code_escape(coder: BitCoder, value: Ints) -> Ints:
+    """Exp-Golomb code of order 0 of numbers >= 0, with at most _ESCAPE_BITS suffix bits."""
+    length = np.zeros_like(value)  # of the suffix
+    wanted = np.frexp((value + 1).astype(np.float64))[1] - 1
+    going = np.arange(len(value))
+    for n in range(_ESCAPE_BITS):
+        going = going[code_raw(coder, (wanted[going] > n).astype(np.int32)) != 0]
+        length[going] += 1
+    number = np.ones_like(value)
+    for n in range(_ESCAPE_BITS - 1, -1, -1):
+        going = np.flatnonzero(length > n)
+        bits: Bits = (((value[going] + 1) >> n) & 1).astype(np.int32)
+        number[going] = 2 * number[going] + code_raw(coder, bits)
+    return number - 1
 
 
 def trained_prior(tables: dict[str, Counts], confidence: int) -> Prior:

@@ -24,9 +24,10 @@ Bits = NDArray[np.int32]
 class Counts:
     """Counts of zeros and ones, (blocks, contexts, 2) integers; a call uses one block."""
 
-    def __init__(self, prior: NDArray[np.integer], limit: int = COUNT_LIMIT) -> None:
+    def __init__(self, prior: NDArray[np.integer], limit: int = COUNT_LIMIT, unit: int = 1) -> None:
+        """unit: what one bit adds to a count."""
         self.counts = prior.astype(np.int64)
-        self.limit = limit
+        self.limit, self.unit = limit, unit
 
     def code(self, coder: BitCoder, bits: Bits, block: int, contexts: Ints) -> Bits:
         """Code bits (N,) in contexts (N,) of a block, then count them. Returns the bits."""
@@ -38,8 +39,8 @@ class Counts:
         bits = coder.code(bits, np.minimum(np.maximum(p, 1), 65535))
         total = np.bincount(contexts, minlength=len(counts))
         seen_ones = np.bincount(contexts[bits != 0], minlength=len(counts))
-        counts[:, 0] += total - seen_ones
-        counts[:, 1] += seen_ones
+        counts[:, 0] += self.unit * (total - seen_ones)
+        counts[:, 1] += self.unit * seen_ones
         while len(full := np.flatnonzero(counts[:, 0] + counts[:, 1] > self.limit)):
             counts[full] = (counts[full] + 1) >> 1
         return bits

@@ -1,7 +1,8 @@
 """Model bundles: one ``.safetensors`` file each, named, and identified by the SHA-256 of its bytes.
 
 Metadata of the file: ``neurocodec`` holds JSON with name, tokenizer configuration and card. Tensors
-``tokenizer.*`` are network weights (bf16 or float32), ``prior.*`` the entropy model's first counts.
+``tokenizer.*`` are network weights (bf16 or float32), ``prior.*`` the entropy model's first counts,
+``generator.*`` the generator's integers and first counts, where there is one.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from ..codec.tokens import GENERATED_LATENTS, EntropyModel
 from ..entropy.adaptive import Prior, TokenShape
+from ..entropy.generator import Generator, GeneratorConfig
 from ..entropy.motion import MOTION_PREFIX
 from ..entropy.motion import TABLES as MOTION_TABLES
-from ..errors import ModelError, ModelMismatchError, printable
+from ..errors import FormatError, ModelError, ModelMismatchError, UsageError, printable
 from ..tokenizer.config import KINDS, MotionConfig, TokenizerConfig, config_from_dict
 
 if TYPE_CHECKING:
@@ -66,15 +70,48 @@ class Bundle:
     hash: bytes  # SHA-256 of the file
     config: TokenizerConfig | MotionConfig
     card: dict[str, Any]  # what it was trained on and how
+    generator_config: GeneratorConfig | None = None
 
     @property
     def is_motion(self) -> bool:
         return self.config.family == "motion"
 
-    @property
-    def entropy_model(self) -> int:
-        """Number of the entropy model that codes its tokens, as in a file's header."""
-        return int(self.is_motion)
+    def entropy_number(self, entropy: str | None = None) -> int:
+        """Number, as in a file's header, of the entropy model "generator" or "adaptive"; by default
+        the generator, if there is one. Raises UsageError: unknown; ModelError: no generator."""
+        if entropy not in (None, "generator", "adaptive"):
+            raise UsageError(f"entropy model {entropy!r}: give generator or adaptive")
+        if entropy is None:
+            entropy = "adaptive" if self.generator_config is None else "generator"
+        return int(self.is_motion) + (GENERATED_LATENTS if entropy == "generator" else 0)
+
+    def entropy(self, number: int) -> EntropyModel:
+        """The entropy model that a file's header names by number.
+
+        Raises FormatError: it is not known or not of this family; ModelError.
+        """
+        adaptive = int(self.is_motion)
+        if number not in (adaptive, adaptive + GENERATED_LATENTS):
+            raise FormatError(f"entropy model {number} is not known to this program")
+        generator = None if number == adaptive else self.generator()
+        return EntropyModel(number, self.shape, self.prior(), generator)
+
+    def generator(self) -> Generator:
+        """Raises ModelError where there is none, or it is damaged."""
+        config, shape = self.generator_config, self.shape
+        if config is None:
+            raise ModelError(f"{self.path}: has no generator")
+        names = [f"{n}.{p}" for n in config.layers(shape) for p in ("weight", "bias", "multiplier")]
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                arrays = {name: file.get_tensor(f"generator.{name}") for name in names}
+                prior = {
+                    name: file.get_tensor(f"generator.prior.{name}")
+                    for name in config.table_shapes(shape)
+                }
+            return Generator.from_arrays(config, shape, arrays, prior)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(f"{self.path}: generator: {error}") from None
 
     @property
     def shape(self) -> TokenShape:
@@ -113,6 +150,15 @@ class Bundle:
         return tokenizer.eval().requires_grad_(False)
 
 
+@dataclass(frozen=True)
+class GeneratorParts:
+    """A generator as it is written: arrays of its layers, see ``Generator.from_arrays``."""
+
+    config: GeneratorConfig
+    arrays: dict[str, NDArray[Any]]
+    prior: Prior
+
+
 @functools.lru_cache(16)
 def _read(path: Path, modified: int) -> Bundle:
     try:
@@ -121,7 +167,11 @@ def _read(path: Path, modified: int) -> Bundle:
             metadata = file.metadata() or {}
         description = json.loads(metadata[_KEY])
         config = config_from_dict(description["tokenizer"])
-        return Bundle(path, str(description["name"]), digest, config, description.get("card", {}))
+        generator = description.get("generator")
+        return Bundle(
+            path, str(description["name"]), digest, config, description.get("card", {}),
+            None if generator is None else GeneratorConfig(**generator),
+        )  # fmt: skip
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from None
     except SafetensorError:
@@ -178,6 +228,7 @@ def write_bundle(
     tokenizer: Any,
     prior: Prior,
     card: dict[str, Any],
+    generator: GeneratorParts | None = None,
 ) -> None:
     """Write a bundle: kernels in bf16, vectors in float32. The same input gives the same bytes."""
     import torch
@@ -191,6 +242,12 @@ def write_bundle(
     for key, table in prior.items():
         tensors[f"prior.{key}"] = torch.from_numpy(np.ascontiguousarray(table, np.uint8))
     description = {"name": name, "tokenizer": tokenizer.config.to_dict(), "card": card}
+    if generator is not None:
+        description["generator"] = generator.config.to_dict()
+        for key, array in {
+            **generator.arrays, **{f"prior.{k}": v for k, v in generator.prior.items()}
+        }.items():  # fmt: skip
+            tensors[f"generator.{key}"] = torch.from_numpy(np.ascontiguousarray(array))
     data = save(tensors, {_KEY: json.dumps(description, sort_keys=True)})
     part = Path(f"{path}.part")
     part.write_bytes(data)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import models
-from ..codec.lookahead import thumbnail
-from ..codec.picture_encoder import GopStream, PictureEncoder
-from ..codec.tokens import DEFAULT_SCALES, PictureCoder
-from ..device import autocast
+from ..codec.tokens import LatentCoder, PictureCoder
 from ..entropy.adaptive import (
-    ContextModel,
     Prior,
     TokenModel,
     TokenShape,
@@ -27,13 +20,13 @@ from ..entropy.adaptive import (
 )
 from ..entropy.binary import BitEncoder, Counts
 from ..entropy.motion import MOTION_PREFIX, MotionModel
-from ..errors import DataError, InputError, UsageError
+from ..errors import InputError, UsageError
 from ..tokenizer.config import MotionConfig, TokenizerConfig, config_from_dict, step_of_quality
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.motion_model import MotionTokenizer
-from .data import load_sources
 from .motion import merge
 from .run import load_checkpoint
+from .token_cache import crops, quality_of, tokenized
 
 logger = logging.getLogger(__name__)
 
@@ -123,40 +116,20 @@ def gather_motion_prior(
     """Counts of the entropy model over ``clips`` clips, each at one of many qualities."""
     cells = crop // 8
     gatherer = _Gatherer()
-    device = torch.device("cpu")
     empty = _no_counts(tokenizer.config)
-    for i, planes in enumerate(_clips(data, clips, frames, crop)):
-        step = step_of_quality(100 * (i * 0.618034 % 1))
-        coder = PictureCoder(shape, empty, (cells, cells), frames)
+    for i, planes in enumerate(crops(data, clips, frames, crop)):
+        coder, bits = PictureCoder(shape, empty, (cells, cells), frames), BitEncoder()
         gatherer.adopt("", coder.tokens)
         gatherer.adopt(MOTION_PREFIX, coder.motion)
-        loop = PictureEncoder(tokenizer, (cells, cells), step, DEFAULT_SCALES, device)
-        bits = BitEncoder()
-        stream = GopStream(loop)
-        for t in range(planes.shape[2]):
-            picture = planes[:, :, t]
-            y = (F.pixel_shuffle(picture[:, :4], 2)[0, 0] * 255).round().byte().numpy()
-            for tokens in stream.add(picture, thumbnail(y)):
-                coder.code(bits, tokens)
-        for tokens in stream.flush():
+        for tokens in tokenized(tokenizer, planes, step_of_quality(quality_of(i))):
             coder.code(bits, tokens)
-        logger.info("clip %d of %d: %.3f bits per pixel", i + 1, clips,
-                    bits.ideal_bits / (planes[0, 0].numel() * 4))  # fmt: skip
+        _report(i, clips, bits, planes)
     return gatherer.prior()
 
 
-def _clips(data: Path, clips: int, frames: int, crop: int) -> Iterator[Tensor]:
-    """Crops (1, 6, T, crop/2, crop/2) in 0..1 of the videos of a folder, in turn."""
-    sources = load_sources(data, frames, crop)
-    videos = sources.videos
-    if not videos:
-        raise DataError(f"{data}: no video of {frames} frames and {crop} pixels")
-    rng = np.random.default_rng(0)
-    half = crop // 2
-    for i in range(clips):
-        video = videos[i % len(videos)]
-        y, x = (int(rng.integers(side - half + 1)) for side in video.shape[2:])
-        yield video[None, :, :frames, y : y + half, x : x + half].float() / 255
+def _report(clip: int, clips: int, bits: BitEncoder, planes: Tensor) -> None:
+    logger.info("clip %d of %d: %.3f bits per pixel", clip + 1, clips,
+                bits.ideal_bits / (planes[0, 0].numel() * 4))  # fmt: skip
 
 
 def gather_prior(
@@ -165,16 +138,10 @@ def gather_prior(
     """Counts of the entropy model over ``clips`` clips, each at one of many qualities."""
     cells = crop // 8
     gatherer = _Gatherer()
-    for i, planes in enumerate(_clips(data, clips, frames, crop)):
-        step = torch.tensor([step_of_quality(100 * (i * 0.618034 % 1))])
-        model = ContextModel(shape, empty_prior(shape), (cells, cells))
-        gatherer.adopt("", model)
-        with torch.inference_mode(), autocast(torch.device("cpu")):
-            z = tokenizer.encoder(planes, step).float()
-            previous, coder = None, BitEncoder()
-            for t in range(z.shape[2]):
-                tokens, depth, previous = tokenizer.quantize(z[:, :, t], previous, step)
-                model.code_frame(coder, tokens.to(torch.int16).numpy(), depth.numpy())
-        logger.info("clip %d of %d: %.3f bits per pixel", i + 1, clips,
-                    coder.ideal_bits / (planes[0, 0].numel() * 4))  # fmt: skip
+    for i, planes in enumerate(crops(data, clips, frames, crop)):
+        coder, bits = LatentCoder(shape, empty_prior(shape), (cells, cells), frames), BitEncoder()
+        gatherer.adopt("", coder.tokens)
+        for tokens in tokenized(tokenizer, planes, step_of_quality(quality_of(i))):
+            coder.code(bits, tokens)
+        _report(i, clips, bits, planes)
     return gatherer.prior()

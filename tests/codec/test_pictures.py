@@ -221,7 +221,7 @@ def test_the_hash_tells_all_that_tokens_say(compressed: Path, tiny_motion: Path)
     with Reader(compressed) as reader:
         found = reader.read_gop(reader.gops[0])
         assert found is not None
-        items = list(decode_tokens(reader.header, found[0], bundle.shape, bundle.prior()))
+        items = list(decode_tokens(reader.header, found[0], bundle.entropy(1)))
     first = hash_tokens(items)
     picture = items[1]
     assert isinstance(picture, PictureTokens)

@@ -46,7 +46,9 @@ def test_pictures_are_as_specified(
     modes: set[int] = set()
     done: dict[int, np.ndarray] = {}
     for item, _ in zip(
-        decode_tokens(header, video, bundle.shape, bundle.prior()), range(pictures), strict=False
+        decode_tokens(header, video, bundle.entropy(header.entropy_model)),
+        range(pictures),
+        strict=False,
     ):
         assert isinstance(item, PictureTokens)
         t = step * scales[2 + min(item.picture.level, 4)] / 64

@@ -1,0 +1,371 @@
+"""The generator as entropy model: a masked network says in which context each bit is coded.
+
+The network sees what is known of a latent frame - all of it that does not come from its tokens, and
+the tokens of the cells coded in earlier steps of the schedule - and gives logits for the bits of a
+cell. A logit, in classes of a quarter, is the context of adaptive counts, which start from what
+training saw in that class: the network says where a bit stands, the counts say what that means.
+
+Normative: ``bitstream_spec.md``, section "Entropy models with a generator". All arithmetic is in
+integers; one traversal serves encoder and decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adaptive import MAX_LEVEL, UNARY, Before, Prior, TokenShape, code_escape
+from .binary import BitCoder, Counts, Ints
+from .integer import (
+    BUCKETS,
+    MAX_ACTIVATION,
+    MAX_INPUTS,
+    ONE,
+    Activations,
+    Layer,
+    added,
+    bucket,
+    layer,
+    log2_sixteenths,
+    log_activation,
+    relu,
+    windows,
+)
+from .motion import Field
+from .schedule import steps_of
+from .structure import MAX_LEVEL as MAX_PICTURE_LEVEL
+
+DEFAULT_STEPS = 4
+COUNT_UNIT = 16  # what one bit adds to a count
+COUNT_LIMIT = 16383
+MODES = 4
+REACH = 2  # cells around one whose depths are seen
+_MOTION = MODES + 4  # features: mode, roughness, length, two distances
+_MIDDLE_STEP = 308  # log2_sixteenths of a step of about 0.15
+LOGITS = 4  # of a channel: not zero, negative, more than 1, more than what it is
+NONZERO, NEGATIVE, MORE, STILL_MORE = range(LOGITS)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Shape of a generator.
+
+    channels: C, of a cell. seen: channels of the depths around it. hidden: H, of each stage's head.
+    blocks: residual blocks of the trunk.
+    """
+
+    channels: int = 96
+    seen: int = 32
+    hidden: int = 32
+    blocks: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        sizes = (self.channels, self.seen, self.hidden)
+        if not all(isinstance(n, int) and 1 <= n <= MAX_INPUTS for n in sizes):
+            raise ValueError("a generator has 1 to 2048 channels")
+        if not (isinstance(self.blocks, int) and 0 <= self.blocks <= 64):
+            raise ValueError("a generator has at most 64 blocks")
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    def layers(self, shape: TokenShape) -> dict[str, tuple[int, int]]:
+        """(outputs, inputs) of each layer."""
+        c, d, s, k = self.channels, shape.stages * shape.bits, shape.stages, shape.bits
+        sizes = {
+            "static.0": (c, feature_count(shape)),
+            "static.1": (c, 9 * c),
+            "static.2": (c, 9 * c),
+            "depth.seen": (self.seen, 3 * (2 * REACH + 1) ** 2),
+            "depth.0": (c, c + self.seen),
+            "depth.1": (c, c),
+            "depth.out": (1 << shape.tree_bits, c),
+            "tokens.seen": (c, 4 + 2 * d),
+            "tokens.trunk": (c, 10 * c),
+        }
+        for i in range(self.blocks):
+            sizes[f"tokens.blocks.{i}.0"] = (2 * c, c)
+            sizes[f"tokens.blocks.{i}.1"] = (c, 2 * c)
+        sizes["tokens.hidden"] = (s * self.hidden, c + 2 * d + s + 1)
+        sizes["tokens.out"] = (s * LOGITS * k, self.hidden)
+        return sizes
+
+    def table_shapes(self, shape: TokenShape) -> dict[str, tuple[int, int, int]]:
+        """(blocks, contexts, 2) of each table of counts."""
+        return {
+            "coded": (shape.kinds, BUCKETS, 2),
+            "depth": (shape.kinds, BUCKETS << shape.tree_bits, 2),
+            "nonzero": (shape.kinds * shape.stages, BUCKETS, 2),
+            "negative": (shape.kinds, BUCKETS, 2),
+            "more": (shape.kinds, UNARY * BUCKETS, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A generator as a bundle holds it: layers in integers, and first counts."""
+
+    config: GeneratorConfig
+    layers: dict[str, Layer]
+    prior: Prior
+
+    @classmethod
+    def from_arrays(
+        cls, config: GeneratorConfig, shape: TokenShape, arrays: Mapping[str, NDArray[Any]],
+        prior: Prior,
+    ) -> Generator:  # fmt: skip
+        """arrays: ``<layer>.weight``, ``.bias`` and ``.multiplier``. Raises ValueError, KeyError:
+        arrays that are not those of this configuration."""
+        layers = {}
+        for name, size in config.layers(shape).items():
+            weight, bias, scale = (
+                arrays[f"{name}.{part}"] for part in ("weight", "bias", "multiplier")
+            )
+            if weight.shape != size or bias.shape != size[:1] or scale.shape != size[:1]:
+                raise ValueError(f"layer {name} has the wrong shape")
+            if weight.dtype != np.int8 or bias.dtype != np.int32 or scale.dtype != np.int32:
+                raise ValueError(f"layer {name} has the wrong type")
+            layers[name] = layer(weight, bias, scale)
+        for name, expected in config.table_shapes(shape).items():
+            if prior[name].shape != expected or prior[name].dtype != np.uint16:
+                raise ValueError(f"first counts {name} have the wrong shape")
+            if (prior[name].sum(-1, dtype=np.int64) > COUNT_LIMIT).any():
+                raise ValueError(f"first counts {name} are too large")
+        return cls(config, layers, prior)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of a latent frame but for what its cells come from.
+
+    step: of its quantizer, in 2^-22. level: of the picture, 0 to 5. motion: of a picture with
+    references, and their distances, one or two.
+    """
+
+    step: int
+    level: int = 0
+    motion: Field | None = None
+    distances: tuple[int, ...] = ()
+
+
+def feature_count(shape: TokenShape) -> int:
+    """Of :func:`features`."""
+    return shape.kinds + MAX_PICTURE_LEVEL + 2 + _MOTION + 1 + shape.stages * shape.bits
+
+
+def features(
+    shape: TokenShape, grid: tuple[int, int], kind: int, before: Before | None, side: Side
+) -> Activations:
+    """What is known of each cell before its depth and tokens: (h w, F)."""
+    h, w = grid
+    d = shape.stages * shape.bits
+    out = np.zeros((h, w, feature_count(shape)), np.int8)
+    out[..., kind] = ONE
+    at = shape.kinds
+    out[..., at + side.level] = ONE
+    at += MAX_PICTURE_LEVEL + 1
+    step = int(log2_sixteenths(np.array(max(side.step, 1)))) - _MIDDLE_STEP
+    out[..., at] = min(max(step, -MAX_ACTIVATION), MAX_ACTIVATION)
+    at += 1
+    if side.motion is not None:
+        mv = side.motion.mv.astype(np.int64)
+        out[..., at : at + MODES] = ONE * (side.motion.mode[..., None] == np.arange(MODES))
+        out[..., at + MODES] = log_activation(_roughness(mv))
+        out[..., at + MODES + 1] = log_activation(np.abs(mv).sum((0, 3)))
+        for i, distance in enumerate(side.distances):
+            out[..., at + MODES + 2 + i] = min(ONE * abs(distance), MAX_ACTIVATION)
+    at += _MOTION
+    if before is not None:
+        out[..., at] = log_activation(before.depth)
+        out[..., at + 1 :] = log_activation(before.magnitude.reshape(h, w, d).astype(np.int64))
+    return out.reshape(h * w, -1)
+
+
+def _roughness(mv: Ints) -> Ints:
+    """(2, h, w, 2) -> (h, w): differences from the four neighbours, summed; the edge goes on."""
+    wide = np.pad(mv, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    sides = (wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:])
+    return np.add.reduce([np.abs(mv - s).sum((0, 3)) for s in sides])
+
+
+class GeneratorModel:
+    """State of the entropy model within one GOP: counts."""
+
+    def __init__(self, shape: TokenShape, generator: Generator, steps: int = DEFAULT_STEPS) -> None:
+        """steps: of the schedule, 1 to 16."""
+        self.shape, self.steps, self._layers = shape, steps, generator.layers
+        self.tables = {
+            name: Counts(table, COUNT_LIMIT, COUNT_UNIT) for name, table in generator.prior.items()
+        }
+        h, k = generator.config.hidden, LOGITS * shape.bits
+        self._blocks = generator.config.blocks
+        self._heads = [
+            (self._layers["tokens.hidden"].rows(s * h, (s + 1) * h),
+             self._layers["tokens.out"].rows(s * k, (s + 1) * k))
+            for s in range(shape.stages)
+        ]  # fmt: skip
+
+    def code(
+        self,
+        coder: BitCoder,
+        grid: tuple[int, int],
+        kind: int,
+        seen: Activations,
+        tokens: NDArray[np.int16] | None = None,
+        depth: Ints | None = None,
+    ) -> tuple[NDArray[np.int16], Ints]:
+        """Code a latent frame of (h, w) cells: tokens (h, w, S, K) int16, depth (h, w) int64.
+
+        seen: (h w, F), see :func:`features`. A decoder takes no tokens and depth, and returns both.
+        Tokens beyond a cell's depth are 0.
+        """
+        (h, w), s, k = grid, self.shape.stages, self.shape.bits
+        order = steps_of(h, w, self.steps).ravel()
+        groups = [np.flatnonzero(order == i) for i in range(self.steps)]
+        groups = [cells for cells in groups if len(cells)]
+        static = self._static(grid, seen)
+        depths = np.zeros(h * w, np.int64) if depth is None else depth.ravel()
+        depths = self._code_depths(coder, grid, kind, static, groups, depths)
+        levels = np.zeros((h * w, s, k), np.int16)
+        if tokens is not None:
+            levels[:] = tokens.reshape(h * w, s, k)
+        self._code_tokens(coder, grid, kind, static, groups, depths, levels)
+        return levels.reshape(h, w, s, k), depths.reshape(h, w)
+
+    def _static(self, grid: tuple[int, int], x: Activations) -> Activations:
+        """Features (h w, F) -> (h w, C), of 5x5 cells."""
+        every = np.arange(len(x))
+        x = relu(self._layers["static.0"](x))
+        for name in ("static.1", "static.2"):
+            near = windows(_with_margin(x, grid, 1), every, 1)
+            x = added(x, relu(self._layers[name](near)).astype(np.int64))
+        return x
+
+    def _code_depths(
+        self, coder: BitCoder, grid: tuple[int, int], kind: int, static: Activations,
+        groups: list[Ints], depths: Ints,
+    ) -> Ints:  # fmt: skip
+        out = np.zeros_like(depths)
+        w = grid[1]
+        seen = _with_margin(np.zeros((len(depths), 3), np.int8), grid, REACH)
+        layers = self._layers
+        for cells in groups:
+            x = relu(layers["depth.seen"](windows(seen, cells, REACH)))
+            x = relu(layers["depth.0"](np.concatenate([static[cells], x], 1)))
+            x = added(x, relu(layers["depth.1"](x)).astype(np.int64))
+            contexts = bucket(layers["depth.out"](x))
+            bits = (depths[cells] > 0).astype(np.int32)
+            coded = self.tables["coded"].code(coder, bits, kind, contexts[:, 0])
+            some = np.flatnonzero(coded)
+            value = self._code_tree(coder, kind, depths[cells[some]] - 1, contexts[some])
+            out[cells[some]] = np.minimum(value + 1, self.shape.stages)
+            d = out[cells]
+            known = np.stack([np.full_like(d, ONE), ONE * (d > 0), log_activation(d)], 1)
+            seen[cells // w + REACH, cells % w + REACH] = known
+        return out
+
+    def _code_tree(self, coder: BitCoder, kind: int, value: Ints, contexts: Ints) -> Ints:
+        """Numbers below 2^tree_bits, most significant bit first, each bit given those before."""
+        node = np.ones_like(value)
+        every = np.arange(len(value))
+        for shift in range(self.shape.tree_bits - 1, -1, -1):
+            bits = ((value >> shift) & 1).astype(np.int32)
+            at = node * BUCKETS + contexts[every, node]
+            node = 2 * node + self.tables["depth"].code(coder, bits, kind, at)
+        return node - (1 << self.shape.tree_bits)
+
+    def _code_tokens(
+        self, coder: BitCoder, grid: tuple[int, int], kind: int, static: Activations,
+        groups: list[Ints], depths: Ints, levels: NDArray[np.int16],
+    ) -> None:  # fmt: skip
+        """Fill ``levels`` in place."""
+        n, w, d = len(depths), grid[1], self.shape.stages * self.shape.bits
+        layers = self._layers
+        known = np.zeros((n, 4 + 2 * d), np.int8)  # what there is to see of each cell
+        known[:, 1] = ONE * (depths > 0)
+        known[:, 2] = log_activation(depths)
+        seen = _with_margin(relu(layers["tokens.seen"](known)), grid, 1)
+        for group in groups:
+            cells = group[depths[group] > 0]
+            if len(cells):
+                near = windows(seen, cells, 1)
+                x = relu(layers["tokens.trunk"](np.concatenate([near, static[cells]], 1)))
+                for i in range(self._blocks):
+                    inner = relu(layers[f"tokens.blocks.{i}.0"](x))
+                    x = added(x, layers[f"tokens.blocks.{i}.1"](inner))
+                x = np.maximum(x, 0)
+                known[cells, 4:] = self._code_cells(coder, kind, x, depths, levels, cells)
+            known[group, 0] = ONE
+            known[group, 3] = known[group, 2]
+            seen[group // w + 1, group % w + 1] = relu(layers["tokens.seen"](known[group]))
+
+    def _code_cells(
+        self, coder: BitCoder, kind: int, x: Activations, depths: Ints,
+        levels: NDArray[np.int16], cells: Ints,
+    ) -> Activations:  # fmt: skip
+        """Code the cells' tokens, stage by stage. Returns log magnitudes, then those with signs."""
+        s, k = self.shape.stages, self.shape.bits
+        d = s * k
+        depth = depths[cells]
+        own = np.zeros((len(cells), 2 * d), np.int8)
+        which = (ONE * (depth[:, None] == np.arange(s + 1))).astype(np.int8)
+        for stage in range(int(depth.max())):
+            at = np.flatnonzero(depth > stage)
+            hidden, out = self._heads[stage]
+            inner = relu(hidden(np.concatenate([x[at], own[at], which[at]], 1)))
+            contexts = bucket(out(inner)).reshape(len(at), LOGITS, k)
+            level = levels[cells[at], stage].astype(np.int64)
+            level = self._code_levels(coder, kind, stage, level, contexts)
+            levels[cells[at], stage] = level
+            size = log_activation(np.abs(level))
+            first = stage * k
+            own[at, first : first + k] = size
+            own[at, d + first : d + first + k] = size * np.sign(level)
+        return own
+
+    def _code_levels(
+        self, coder: BitCoder, kind: int, stage: int, level: Ints, contexts: Ints
+    ) -> Ints:
+        """Tokens (N, K) of one stage, each bit in the context (N, LOGITS, K) of its logit."""
+        size = np.ones_like(level)
+        if self.shape.quantizer == "levels":
+            bits = (level != 0).astype(np.int32).ravel()
+            block = kind * self.shape.stages + stage
+            found = self.tables["nonzero"].code(coder, bits, block, contexts[:, NONZERO].ravel())
+            size = found.reshape(level.shape).astype(np.int64)
+        at = np.nonzero(size)
+        bits = (level[at] < 0).astype(np.int32)
+        negative = self.tables["negative"].code(coder, bits, kind, contexts[:, NEGATIVE][at])
+        if self.shape.quantizer == "levels":
+            size[at] = self._code_magnitudes(
+                coder, kind, np.abs(level[at]), contexts[:, MORE][at], contexts[:, STILL_MORE][at]
+            )
+        size[at] *= 1 - 2 * negative.astype(np.int64)
+        return size
+
+    def _code_magnitudes(
+        self, coder: BitCoder, kind: int, size: Ints, first: Ints, rest: Ints
+    ) -> Ints:
+        """Magnitudes of nonzero levels (N,): unary with contexts, then Exp-Golomb."""
+        out = np.ones_like(size)
+        going = np.arange(len(size))
+        for m in range(UNARY):
+            context = (first if m == 0 else rest)[going] + m * BUCKETS
+            bits = (size[going] > m + 1).astype(np.int32)
+            going = going[self.tables["more"].code(coder, bits, kind, context) != 0]
+            out[going] += 1
+            if len(going) == 0:
+                return out
+        out[going] += code_escape(coder, size[going] - (UNARY + 1))
+        return np.minimum(out, MAX_LEVEL)
+
+
+def _with_margin(x: Activations, grid: tuple[int, int], margin: int) -> Activations:
+    """(h w, C) -> (h + 2 margin, w + 2 margin, C), zeros around."""
+    h, w = grid
+    return np.pad(x.reshape(h, w, -1), ((margin, margin), (margin, margin), (0, 0)))

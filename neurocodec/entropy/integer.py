@@ -1,0 +1,107 @@
+"""Layers of a network in integers, the same on every machine.
+
+Activations are int8 in units of 1/16, weights integers of at most 63, sums int32; a sum becomes an
+activation by a multiplication and a shift. Products are computed by a float32 matrix product: every
+partial sum is an integer below 2^24, which float32 holds exactly, in whatever order it is added.
+
+Normative: ``bitstream_spec.md``, section "Entropy models with a generator".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .binary import Ints
+
+ONE = 16  # an activation of 1.0
+MAX_ACTIVATION = 127
+MAX_WEIGHT = 63
+MAX_INPUTS = 2048  # of a layer: MAX_ACTIVATION * MAX_WEIGHT * MAX_INPUTS < 2^24
+MAX_MULTIPLIER = (1 << 31) - 1
+MAX_BIAS = (1 << 30) - 1
+SHIFT = 20
+LOGIT_ONE = 4  # a logit of 1.0
+BUCKETS = 64  # of logits
+
+Activations = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """weight: (inputs, outputs) float32, integers; bias, multiplier: (outputs,) int64."""
+
+    weight: NDArray[np.float32]
+    bias: Ints
+    multiplier: Ints
+
+    def __call__(self, x: Activations) -> Ints:
+        """(N, inputs) -> (N, outputs), not limited."""
+        total = (x.astype(np.float32) @ self.weight).astype(np.int64)
+        total += self.bias
+        total *= self.multiplier
+        total += 1 << (SHIFT - 1)
+        total >>= SHIFT
+        return total
+
+    def rows(self, first: int, last: int) -> Layer:
+        """The layer of some of the outputs."""
+        part = slice(first, last)
+        return Layer(
+            np.ascontiguousarray(self.weight[:, part]), self.bias[part], self.multiplier[part]
+        )
+
+
+def layer(weight: NDArray[np.int8], bias: NDArray[np.int32], scale: NDArray[np.int32]) -> Layer:
+    """A layer from its arrays in a bundle, weight (outputs, inputs). Raises ValueError: a value
+    that could make a sum inexact."""
+    if weight.shape[1] > MAX_INPUTS or (np.abs(weight.astype(np.int64)) > MAX_WEIGHT).any():
+        raise ValueError("weights are too large")
+    if (np.abs(bias.astype(np.int64)) > MAX_BIAS).any() or (scale < 0).any():
+        raise ValueError("a bias or multiplier is out of range")
+    return Layer(
+        np.ascontiguousarray(weight.T.astype(np.float32)),
+        bias.astype(np.int64),
+        scale.astype(np.int64),
+    )
+
+
+def relu(x: Ints) -> Activations:
+    return np.clip(x, 0, MAX_ACTIVATION).astype(np.int8)
+
+
+def added(x: Activations, more: Ints) -> Activations:
+    """x + more, limited on both sides."""
+    return np.clip(x + more, -MAX_ACTIVATION, MAX_ACTIVATION).astype(np.int8)
+
+
+def bucket(logits: Ints) -> Ints:
+    """Logits in units of 1 / LOGIT_ONE -> 0..BUCKETS - 1."""
+    half = BUCKETS // 2
+    return np.clip(logits, -half, half - 1) + half
+
+
+def log2_sixteenths(x: Ints) -> Ints:
+    """16 log2(x) of integers x >= 1, linear between powers of two, rounded down."""
+    exponent = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
+    return 16 * exponent + (((x << 4) >> exponent) & 15)
+
+
+def log_activation(x: Ints) -> Activations:
+    """log2(1 + x) of integers x >= 0, as an activation."""
+    return np.minimum(log2_sixteenths(x + 1), MAX_ACTIVATION).astype(np.int8)
+
+
+def windows(field: NDArray[np.int8], cells: Ints, reach: int) -> NDArray[np.int8]:
+    """Surroundings of cells (N,), numbers in raster order: (N, (2 reach + 1)^2 C), rows first.
+
+    field: (h + 2 reach, w + 2 reach, C), with a margin.
+    """
+    h, w, c = field.shape
+    side = 2 * reach + 1
+    y, x = cells // (w - 2 * reach), cells % (w - 2 * reach)
+    flat = field.reshape(h * w, c)
+    at = (y * w + x)[:, None] + (np.arange(side)[:, None] * w + np.arange(side)).ravel()
+    return flat[at].reshape(len(cells), side * side * c)

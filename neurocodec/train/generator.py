@@ -1,0 +1,255 @@
+"""Training of the generator: cross-entropy of tokens over the steps of the schedule."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import models
+from ..entropy.adaptive import Prior, TokenShape
+from ..entropy.binary import BitEncoder, Counts
+from ..entropy.generator import (
+    COUNT_LIMIT,
+    COUNT_UNIT,
+    DEFAULT_STEPS,
+    Generator,
+    GeneratorConfig,
+    GeneratorModel,
+)
+from ..entropy.integer import BUCKETS, LOGIT_ONE, ONE
+from ..errors import DataError, InputError
+from .generator_net import GeneratorNet
+from .run import Run, load_checkpoint
+from .token_cache import LatentFrames, TokenCache, make_cache
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 12  # every so many clips one is not trained on
+SCHEDULES = ((2, 0.15), (4, 0.7), (8, 0.15))  # steps, and how often each is trained
+CELLS = 6400  # of one batch, about: of the latent frames of a GOP's first picture half as many
+CONFIDENCE = 32 * COUNT_UNIT  # what first counts add up to, at least
+RARE = 8  # and so much more where a bit is rare, that this is what they hold of it
+PRIOR_CLIPS = 100
+
+
+@dataclass
+class GeneratorTrainConfig:
+    channels: int = 64
+    seen: int = 32
+    hidden: int = 32
+    blocks: int = 1
+    steps: int = 20000
+    learning_rate: float = 2e-3
+    warm_up: int = 200
+    ema: float = 0.998
+    clip_norm: float = 1.0
+    seed: int = 0
+    save_every: int = 200
+    validate_every: int = 2000
+    tokens: str = ""  # file of them
+
+    @property
+    def shape(self) -> GeneratorConfig:
+        return GeneratorConfig(self.channels, self.seen, self.hidden, self.blocks)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a checkpoint says of the model, and of the tokenizer it is for."""
+
+    config: GeneratorConfig
+    tokenizer: str  # hash of its bundle
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"generator": self.config.to_dict(), "tokenizer": self.tokenizer}
+
+
+class GeneratorRun(Run):
+    config: GeneratorTrainConfig
+    model: GeneratorNet
+
+    def __init__(
+        self, config: GeneratorTrainConfig, shape: TokenShape, cache: TokenCache, out: Path,
+        device: str = "auto",
+    ) -> None:  # fmt: skip
+        torch.manual_seed(config.seed)
+        net = GeneratorNet(config.shape, shape)
+        super().__init__(config, _Shape(config.shape, cache.model), net, out, device)
+        self.cache = cache
+
+    def batches(self) -> Iterator[tuple[LatentFrames, Tensor]]:
+        """Endless: a group of latent frames, and which of them. Depends on the seed and the number
+        of the step alone."""
+        count = self.cache.clips
+        groups = [
+            (f, np.flatnonzero([not is_held_out(int(c), count) for c in f.clip]))
+            for f in self.cache.frames
+        ]
+        groups = [(f, places) for f, places in groups if len(places)]
+        if not groups:
+            raise DataError("no clip to train on")
+        carried = np.array([float(f.bits[torch.from_numpy(at)].sum()) for f, at in groups])
+        odds = np.sqrt(carried) / np.sqrt(carried).sum()
+        while True:
+            rng = np.random.default_rng((self.config.seed, self.done))
+            f, places = groups[rng.choice(len(groups), p=odds)]
+            size = max(2, min(64, CELLS // f.depth[0].numel()))
+            yield f, torch.from_numpy(rng.choice(places, size))
+
+    def step(self, batch: tuple[LatentFrames, Tensor]) -> dict[str, float]:
+        f, at = batch
+        rng = np.random.default_rng((self.config.seed, self.done, 1))
+        self.start_step()
+        schedules, odds = zip(*SCHEDULES, strict=True)
+        seen = f.seen[at].to(self.device).float() / ONE
+        depth, tokens = f.depth[at].to(self.device).long(), f.tokens[at].to(self.device).long()
+        nats = self.model.cost(seen, depth, tokens, int(rng.choice(schedules, p=odds)))
+        adaptive = float(f.bits[at].sum()) * float(np.log(2))
+        self.backward(nats / max(adaptive, 1.0), {"seen": seen, "depth": depth, "tokens": tokens})
+        norm = self.finish_step()
+        return {"nats": nats.item(), "adaptive": adaptive, "norm": norm}
+
+    def log(self, entry: dict[str, Any]) -> None:
+        if "adaptive" in entry:  # means over steps
+            entry["ratio"] = entry.pop("nats") / max(entry.pop("adaptive"), 1.0)
+        super().log(entry)
+
+    def validate(self) -> None:
+        """Size of held-out clips against the adaptive model's, by kind, in files as written."""
+        with self.averaged():
+            generator = generator_of(self.model, flat_prior(self.model))
+        held = [i for i in range(self.cache.clips) if is_held_out(i, self.cache.clips)]
+        ratios = compare(self.cache, generator, self.model.shape, held)
+        self.log({"step": self.done, "held_out": len(held), **ratios})
+
+
+def is_held_out(clip: int, clips: int) -> bool:
+    every = min(HELD_OUT, clips)
+    return every > 1 and clip % every == every - 1
+
+
+def compare(
+    cache: TokenCache, generator: Generator, shape: TokenShape, clips: list[int],
+    steps: int = DEFAULT_STEPS,
+) -> dict[str, float]:  # fmt: skip
+    """Bits of the generator over those of the adaptive model, by kind and of all."""
+    sums: dict[str, list[float]] = {}
+    for clip in clips:
+        model, coder = GeneratorModel(shape, generator, steps), BitEncoder()
+        for kind, seen, tokens, depth, adaptive in cache.of_clip(clip):
+            before = coder.ideal_bits
+            model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
+            for name in (f"kind{kind}", "all"):
+                found = sums.setdefault(name, [0.0, 0.0])
+                found[0] += coder.ideal_bits - before
+                found[1] += adaptive
+    return {name: a / max(b, 1.0) for name, (a, b) in sorted(sums.items())}
+
+
+def generator_of(net: GeneratorNet, prior: Prior) -> Generator:
+    return Generator.from_arrays(net.config, net.shape, net.arrays(), prior)
+
+
+def flat_prior(net: GeneratorNet) -> Prior:
+    """First counts that take the network at its word."""
+    logits = (np.arange(BUCKETS) - BUCKETS / 2 + 0.5) / LOGIT_ONE
+    p = 1 / (1 + np.exp(-logits))
+    pairs = _counts(1 - p, p)
+    return {
+        name: np.tile(pairs, (size[1] // BUCKETS, 1))[None].repeat(size[0], 0)
+        for name, size in net.config.table_shapes(net.shape).items()
+    }
+
+
+def _counts(zeros: Any, ones: Any) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Numbers of zeros and ones -> first counts (..., 2) of about that proportion."""
+    p = (ones + 1e-9) / (zeros + ones + 2e-9)
+    total = np.clip(RARE / np.minimum(p, 1 - p), CONFIDENCE, COUNT_LIMIT - 1)
+    pairs = np.stack([(1 - p) * total, p * total], -1)
+    return np.round(pairs).astype(np.uint16)  # type: ignore[no-any-return]
+
+
+def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Prior:
+    """First counts from what the network's classes held in these clips, and its word for a little
+    more."""
+    flat = flat_prior(net)
+    model = GeneratorModel(net.shape, generator_of(net, flat))
+    for name, table in flat.items():
+        start = table.astype(np.int64)
+        model.tables[name] = Counts(start * COUNT_UNIT // CONFIDENCE, 1 << 50)
+    for clip in clips:
+        coder = BitEncoder()
+        for kind, seen, tokens, depth, _ in cache.of_clip(clip):
+            model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
+    return {
+        name: _counts(table.counts[..., 0].astype(float), table.counts[..., 1].astype(float))
+        for name, table in model.tables.items()
+    }
+
+
+def train_generator(
+    bundle: models.Bundle,
+    data: Path,
+    out: Path,
+    config: GeneratorTrainConfig,
+    tokens: Path | None = None,
+    clips: int = 400,
+    frames: int = 17,
+    crop: int = 224,
+    effort: str = "medium",
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = False,
+) -> None:
+    """Train in ``out`` on the tokens that a bundle's tokenizer makes of the videos under ``data``.
+
+    tokens: file of tokens, made where it does not exist; by default one in ``out``. clips, frames,
+    crop: what is made. One clip of twelve is held out. Raises DataError, InputError.
+    """
+    if not resume and (out / "checkpoint.pt").exists():
+        raise DataError(f"{out}: holds a run already; give --resume or another folder")
+    file = tokens or out / "tokens.pt"
+    out.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        make_cache(bundle, data, clips, frames, crop, effort, config.seed).save(file)
+    cache = TokenCache.load(file)
+    if cache.model != bundle.hash.hex():
+        raise InputError(f"{file}: tokens of another model than {bundle.name}")
+    config = replace(config, tokens=str(file))
+    run = GeneratorRun(config, bundle.shape, cache, out, device)
+    if resume:
+        run.resume()
+    run.loop(run.batches(), run.step, run.validate, progress)
+
+
+def add_generator(bundle: models.Bundle, run: Path, target: Path) -> None:
+    """Write a bundle with the averaged weights of a run as its generator, and first counts from the
+    tokens it learned from. Raises InputError."""
+    state = load_checkpoint(run)
+    if "generator" not in state["tokenizer"]:
+        raise InputError(f"{run}: not the run of a generator")
+    if state["tokenizer"]["tokenizer"] != bundle.hash.hex():
+        raise InputError(f"{run}: not a generator for {bundle.name} {bundle.hash.hex()[:16]}")
+    config = GeneratorConfig(**state["tokenizer"]["generator"])
+    net = GeneratorNet(config, bundle.shape)
+    net.load_state_dict(state["model"])
+    net.load_state_dict(state["average"], strict=False)
+    cache = TokenCache.load(Path(state["config"]["tokens"]))
+    prior = gathered_prior(net, cache, list(range(min(cache.clips, PRIOR_CLIPS))))
+    card = bundle.card | {
+        "generator": {
+            "steps": state["done"],
+            "hours": round(state["seconds"] / 3600, 2),
+            "config": state["config"],
+            "tokenizer": bundle.hash.hex(),
+        }
+    }
+    parts = models.GeneratorParts(config, net.arrays(), prior)
+    models.write_bundle(target, target.stem, bundle.tokenizer(), bundle.prior(), card, parts)
