@@ -13,15 +13,12 @@ from neurocodec.train.generator_net import GeneratorNet
 SMALL = GeneratorConfig(channels=8, seen=4, hidden=6, blocks=1)
 
 
-def random_net(
-    shape: TokenShape, seed: int = 0, config: GeneratorConfig = SMALL, gain: float = 2.0
-) -> GeneratorNet:
+def random_net(shape: TokenShape, seed: int = 0, config: GeneratorConfig = SMALL) -> GeneratorNet:
     torch.manual_seed(seed)
     net = GeneratorNet(config, shape)
     with torch.no_grad():
         for name in config.layers(shape):
-            last = name in ("depth.out", "tokens.out")
-            net.layer(name).weight *= 16 * gain if last else gain
+            net.layer(name).weight *= {"depth.out": 8, "tokens.out": 32}.get(name, 2)
     return net
 
 
