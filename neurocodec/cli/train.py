@@ -124,6 +124,7 @@ def _check(config: str, settings: dict[str, Any]) -> None:
 @click.option("--channels", type=click.IntRange(1), help="64 by default.")
 @click.option("--hidden", type=click.IntRange(1), help="Of each stage's head: 32.")
 @click.option("--blocks", type=click.IntRange(0), help="Of the trunk: 1.")
+@click.option("--motion", type=click.IntRange(1), help="Channels of the networks for motion: 96.")
 @click.option("--steps", type=click.IntRange(1), help="20000 by default.")
 @click.option("--learning-rate", type=float, help="2e-3 by default.")
 @click.option("--seed", type=int, help="0 by default.")

@@ -20,7 +20,15 @@ from ..entropy.adaptive import (
     enlarge_before,
 )
 from ..entropy.binary import BitCoder, BitDecoder, BitEncoder
-from ..entropy.generator import DEFAULT_STEPS, Generator, GeneratorModel, Side, features
+from ..entropy.generator import (
+    DEFAULT_STEPS,
+    Generator,
+    GeneratorModel,
+    Side,
+    features,
+    motion_model,
+    step_activation,
+)
 from ..entropy.motion import (
     Field,
     MotionMemory,
@@ -29,6 +37,7 @@ from ..entropy.motion import (
     distances_of,
     motion_part,
 )
+from ..entropy.motion_generator import Known, MotionGenerator
 from ..entropy.schedule import MAX_STEPS
 from ..entropy.structure import Picture, StructureModel
 from ..tokenizer.config import (
@@ -143,6 +152,10 @@ class Generated:
     def model(self, shape: TokenShape) -> GeneratorModel:
         return GeneratorModel(shape, self.generator, self.steps)
 
+    def motion_model(self) -> MotionGenerator | None:
+        """None where the generator has no networks for motion."""
+        return motion_model(self.generator) if self.generator.config.motion else None
+
     def side(
         self, scale: int, level: int = 0, motion: Field | None = None,
         distances: tuple[int, ...] = (),
@@ -190,6 +203,7 @@ class PictureCoder:
         self.tokens = TokenModel(shape, prior)
         if generated is not None:
             self.generator = generated.model(shape)
+            self.motion_generator = generated.motion_model()
         self._memory = MotionMemory()
         self._coded: dict[int, LatentTokens] = {}  # what may be a reference, by display
 
@@ -206,13 +220,7 @@ class PictureCoder:
                 parts.append(before)
         else:
             first, second = picture.pair
-            motion = self.motion.code_field(
-                coder,
-                distances_of(picture),
-                tokens.motion if tokens else None,
-                self._grids[-1],
-                self._memory.suggest(picture),
-            )
+            motion = self._motion(coder, picture, tokens.motion if tokens else None)
             self._memory.remember(picture, motion, self._structure.kept)
             known = align_before(
                 motion, [_before(self._coded[first]), _before(self._coded[second])]
@@ -223,6 +231,21 @@ class PictureCoder:
         kept = self._structure.kept
         self._coded = {k: v for k, v in self._coded.items() if k in kept}
         return tokens or PictureTokens(picture, motion, parts, kept)
+
+    def _motion(self, coder: BitCoder, picture: Picture, given: Field | None) -> Field:
+        grid, distances = self._grids[-1], distances_of(picture)
+        suggested = self._memory.suggest(picture)
+        if self._generated is None or self.motion_generator is None:
+            return self.motion.code_field(coder, distances, given, grid, suggested)
+        source = self._memory.source(picture)
+        step = self._generated.step * self._generated.scales[scale_place(picture)]
+        first, second = picture.pair
+        known = Known(
+            distances, picture.level, step_activation(step),
+            None if suggested is None or source is None else (suggested, source[1].mode),
+            (_before(self._coded[first]), _before(self._coded[second])),
+        )  # fmt: skip
+        return self.motion_generator.code_field(coder, known, given, grid)
 
     def _part(
         self, coder: BitCoder, picture: Picture, part: int, kind: int, before: Before | None,

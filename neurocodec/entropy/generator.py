@@ -36,13 +36,20 @@ from .integer import (
     windows,
 )
 from .motion import Field
+from .motion_generator import (
+    ACROSS,
+    COUNT_LIMIT,
+    COUNT_UNIT,
+    MODES,
+    MOTION_TABLES,
+    MotionGenerator,
+    motion_layers,
+)
 from .schedule import steps_of
 from .structure import MAX_LEVEL as MAX_PICTURE_LEVEL
 
 DEFAULT_STEPS = 4
-COUNT_UNIT = 16  # what one bit adds to a count
-COUNT_LIMIT = 16383
-MODES = 4
+TABLES = ("coded", "depth", "nonzero", "negative", "more")
 REACH = 2  # cells around one whose depths are seen
 _MOTION = MODES + 4  # features: mode, roughness, length, two distances
 _MIDDLE_STEP = 308  # log2_sixteenths of a step of about 0.15
@@ -55,13 +62,15 @@ class GeneratorConfig:
     """Shape of a generator.
 
     channels: C, of a cell. seen: channels of the depths around it. hidden: H, of each stage's head.
-    blocks: residual blocks of the trunk.
+    blocks: residual blocks of the trunk. motion: channels of the networks for motion; 0: none, for
+    tokenizers without motion.
     """
 
     channels: int = 96
     seen: int = 32
     hidden: int = 32
     blocks: int = 1
+    motion: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
@@ -70,6 +79,8 @@ class GeneratorConfig:
             raise ValueError("a generator has 1 to 2048 channels")
         if not (isinstance(self.blocks, int) and 0 <= self.blocks <= 64):
             raise ValueError("a generator has at most 64 blocks")
+        if not (isinstance(self.motion, int) and 0 <= self.motion <= MAX_INPUTS - ACROSS):
+            raise ValueError("a generator has at most 2042 channels for motion")
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -93,11 +104,12 @@ class GeneratorConfig:
             sizes[f"tokens.blocks.{i}.1"] = (c, 2 * c)
         sizes["tokens.hidden"] = (s * self.hidden, c + 2 * d + s + 1)
         sizes["tokens.out"] = (s * LOGITS * k, self.hidden)
-        return sizes
+        return sizes | (motion_layers(self.motion) if self.motion else {})
 
     def table_shapes(self, shape: TokenShape) -> dict[str, tuple[int, int, int]]:
         """(blocks, contexts, 2) of each table of counts."""
-        return {
+        motion = MOTION_TABLES if self.motion else {}
+        return motion | {
             "coded": (shape.kinds, BUCKETS, 2),
             "depth": (shape.kinds, BUCKETS << shape.tree_bits, 2),
             "nonzero": (shape.kinds * shape.stages, BUCKETS, 2),
@@ -143,8 +155,8 @@ class Generator:
 class Side:
     """What is known of a latent frame but for what its cells come from.
 
-    step: of its quantizer, in 2^-22. level: of the picture, 0 to 5. motion: of a picture with
-    references, and their distances, one or two.
+    step: of its quantizer, in units of 2^-22. level: of the picture, 0 to 5. motion: of a picture
+    with references, and their distances, one or two.
     """
 
     step: int
@@ -169,8 +181,7 @@ def features(
     at = shape.kinds
     out[..., at + side.level] = ONE
     at += MAX_PICTURE_LEVEL + 1
-    step = int(log2_sixteenths(np.array(max(side.step, 1)))) - _MIDDLE_STEP
-    out[..., at] = min(max(step, -MAX_ACTIVATION), MAX_ACTIVATION)
+    out[..., at] = step_activation(side.step)
     at += 1
     if side.motion is not None:
         mv = side.motion.mv.astype(np.int64)
@@ -186,11 +197,22 @@ def features(
     return out.reshape(h * w, -1)
 
 
+def step_activation(step: int) -> int:
+    """Logarithm of a quantizer's step, in units of 2^-22, from that of about 0.15."""
+    value = int(log2_sixteenths(np.array(max(step, 1)))) - _MIDDLE_STEP
+    return min(max(value, -MAX_ACTIVATION), MAX_ACTIVATION)
+
+
 def _roughness(mv: Ints) -> Ints:
     """(2, h, w, 2) -> (h, w): differences from the four neighbours, summed; the edge goes on."""
     wide = np.pad(mv, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     sides = (wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:])
     return np.add.reduce([np.abs(mv - s).sum((0, 3)) for s in sides])
+
+
+def motion_model(generator: Generator) -> MotionGenerator:
+    """Of a GOP, for a generator with networks for motion."""
+    return MotionGenerator(generator.layers, generator.prior)
 
 
 class GeneratorModel:
@@ -200,7 +222,7 @@ class GeneratorModel:
         """steps: of the schedule, 1 to 16."""
         self.shape, self.steps, self._layers = shape, steps, generator.layers
         self.tables = {
-            name: Counts(table, COUNT_LIMIT, COUNT_UNIT) for name, table in generator.prior.items()
+            name: Counts(generator.prior[name], COUNT_LIMIT, COUNT_UNIT) for name in TABLES
         }
         h, k = generator.config.hidden, LOGITS * shape.bits
         self._blocks = generator.config.blocks

@@ -113,17 +113,18 @@ def align_before(field: Field, references: Sequence[Before]) -> Before:
 
 
 @dataclass(frozen=True)
-class _Pass:
+class Pass:
     """Cells that are coded together: places in flat arrays with one more for outside."""
 
     lattice: int  # class of it, 0 the finest
     diagonal: bool
     cells: Ints  # (N,)
     neighbours: Ints  # (N, 4)
+    pitch: int
 
 
 @lru_cache(maxsize=8)
-def _passes(h: int, w: int) -> list[_Pass]:
+def passes(h: int, w: int) -> list[Pass]:
     out = [_lattice(h, w, [((0, 0), ())], COARSEST, COARSEST)]
     step = COARSEST // 2
     while step:
@@ -139,7 +140,7 @@ def _lattice(
     parts: list[tuple[tuple[int, int], tuple[tuple[int, int], ...]]],
     step: int,
     every: int,
-) -> _Pass:
+) -> Pass:
     """parts: where a lattice of pitch ``every`` starts, and its cells' neighbours in steps."""
     cells, neighbours = [], []
     for (top, left), around in parts:
@@ -152,7 +153,8 @@ def _lattice(
             near[inside, i] = (ny * w + nx)[inside]
         neighbours.append(near)
     lattice = min(step.bit_length() - 1, _LATTICES - 1)
-    return _Pass(lattice, len(parts) == 1, np.concatenate(cells), np.concatenate(neighbours))
+    alone = len(parts) == 1
+    return Pass(lattice, alone, np.concatenate(cells), np.concatenate(neighbours), step)
 
 
 class MotionMemory:
@@ -164,24 +166,30 @@ class MotionMemory:
     def __init__(self) -> None:
         self._fields: dict[int, tuple[tuple[int, ...], Field]] = {}  # by display, in coding order
 
-    def suggest(self, picture: Picture) -> NDArray[np.int16] | None:
-        """Vectors (2, h, w, 2) for DIRECT cells of a picture with two references: from the field of
-        the reference that was coded last of those that have one. None where there is none."""
-        distances = distances_of(picture)
-        if len(set(distances)) < 2:
+    def source(self, picture: Picture) -> tuple[tuple[int, ...], Field] | None:
+        """Of the references of a picture with two, that which was coded last of those that have
+        motion: the distances of its own references, and its field. None where there is none."""
+        if len(set(distances_of(picture))) < 2:
             return None
         for display in reversed(self._fields):
             if display in picture.refs:
-                spans, field = self._fields[display]
-                mv = field.mv.astype(np.int64)
-                second = (field.mode == SECOND)[..., None]
-                return np.stack(
-                    [
-                        np.where(second, scaled(mv[1], d, spans[-1]), scaled(mv[0], d, spans[0]))
-                        for d in distances
-                    ]
-                ).astype(np.int16)
+                return self._fields[display]
         return None
+
+    def suggest(self, picture: Picture) -> NDArray[np.int16] | None:
+        """Vectors (2, h, w, 2) for DIRECT cells of a picture, from the field of its source."""
+        found = self.source(picture)
+        if found is None:
+            return None
+        spans, field = found
+        mv = field.mv.astype(np.int64)
+        second = (field.mode == SECOND)[..., None]
+        return np.stack(
+            [
+                np.where(second, scaled(mv[1], d, spans[-1]), scaled(mv[0], d, spans[0]))
+                for d in distances_of(picture)
+            ]
+        ).astype(np.int16)
 
     def remember(self, picture: Picture, field: Field, kept: Container[int]) -> None:
         """Keep the field of a coded picture, and of those before it the ones in ``kept``."""
@@ -232,7 +240,7 @@ class MotionModel:
             suggested = direct.reshape(2, n, 2).astype(np.int64)
         else:
             suggested, is_direct = None, np.zeros(n, np.bool_)
-        for part in _passes(h, w):
+        for part in passes(h, w):
             cells = part.cells
             if suggested is not None:
                 is_direct[cells] = self._code_direct(
@@ -272,7 +280,7 @@ class MotionModel:
         )
 
     def _code_direct(
-        self, coder: BitCoder, block: int, part: _Pass, direct: NDArray[np.bool_], known: Ints
+        self, coder: BitCoder, block: int, part: Pass, direct: NDArray[np.bool_], known: Ints
     ) -> NDArray[np.bool_]:
         """Whether the cells of a pass are DIRECT, (N,), each given its neighbours."""
         near = known[part.neighbours]
@@ -316,7 +324,7 @@ class MotionModel:
         """
         if len(value) == 0:
             return value
-        guess = _guess(near, valid)
+        guess = guess_of(near, valid)
         if mirror is not None:
             alone = mirrored & ~valid.any(1)
             guess[alone] = mirror[alone]
@@ -409,7 +417,7 @@ class MotionModel:
         return out.reshape(2, n).T
 
 
-def _guess(near: Ints, valid: NDArray[np.bool_]) -> Ints:
+def guess_of(near: Ints, valid: NDArray[np.bool_]) -> Ints:
     """The commonest of the valid vectors (N, 4, 2), the median of three or more that all differ."""
     key = np.where(valid, near[..., 0] * 4096 + near[..., 1], (1 << 40) + np.arange(4))
     votes = (key[:, :, None] == key[:, None]).sum(2) * valid

@@ -10,30 +10,38 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import models
 from ..entropy.adaptive import Prior, TokenShape
-from ..entropy.binary import BitEncoder, Counts
+from ..entropy.binary import BitEncoder, Counts, Ints
 from ..entropy.generator import (
-    COUNT_LIMIT,
-    COUNT_UNIT,
     DEFAULT_STEPS,
     Generator,
     GeneratorConfig,
     GeneratorModel,
 )
-from ..entropy.integer import BUCKETS, LOGIT_ONE, ONE
+from ..entropy.integer import BUCKETS, LOGIT_ONE, ONE, bucket, relu
+from ..entropy.motion_generator import (
+    COUNT_LIMIT,
+    COUNT_UNIT,
+    LAST_LAYERS,
+    MORE_BITS,
+    MOTION_TABLES,
+    MotionGenerator,
+)
 from ..errors import DataError, InputError
-from .generator_net import GeneratorNet
+from .generator_net import GeneratorNet, motion_cost
 from .run import Run, load_checkpoint
-from .token_cache import LatentFrames, TokenCache, make_cache
+from .token_cache import Decisions, LatentFrames, TokenCache, make_cache
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 12  # every so many clips one is not trained on
 SCHEDULES = ((2, 0.15), (4, 0.7), (8, 0.15))  # steps, and how often each is trained
 CELLS = 6400  # of one batch, about: of the latent frames of a GOP's first picture half as many
+ROWS = 1024  # decisions about motion of each sort in a batch
 CONFIDENCE = 32 * COUNT_UNIT  # what first counts add up to, at least
 RARE = 8  # and so much more where a bit is rare, that this is what they hold of it
 PRIOR_CLIPS = 100
@@ -45,6 +53,7 @@ class GeneratorTrainConfig:
     seen: int = 32
     hidden: int = 32
     blocks: int = 1
+    motion: int = 96  # of a tokenizer with motion
     steps: int = 20000
     learning_rate: float = 2e-3
     warm_up: int = 200
@@ -55,9 +64,9 @@ class GeneratorTrainConfig:
     validate_every: int = 2000
     tokens: str = ""  # file of them
 
-    @property
-    def shape(self) -> GeneratorConfig:
-        return GeneratorConfig(self.channels, self.seen, self.hidden, self.blocks)
+    def shape(self, motion: bool) -> GeneratorConfig:
+        width = self.motion if motion else 0
+        return GeneratorConfig(self.channels, self.seen, self.hidden, self.blocks, width)
 
 
 @dataclass(frozen=True)
@@ -80,18 +89,19 @@ class GeneratorRun(Run):
         device: str = "auto",
     ) -> None:  # fmt: skip
         torch.manual_seed(config.seed)
-        net = GeneratorNet(config.shape, shape)
-        super().__init__(config, _Shape(config.shape, cache.model), net, out, device)
+        net = GeneratorNet(config.shape(bool(cache.motion)), shape)
+        super().__init__(config, _Shape(net.config, cache.model), net, out, device)
         self.cache = cache
+        self._decisions = {
+            name: np.flatnonzero(~_held_out(rows.clip, cache.clips))
+            for name, rows in cache.motion.items()
+        }
 
     def batches(self) -> Iterator[tuple[LatentFrames, Tensor]]:
         """Endless: a group of latent frames, and which of them. Depends on the seed and the number
         of the step alone."""
         count = self.cache.clips
-        groups = [
-            (f, np.flatnonzero([not is_held_out(int(c), count) for c in f.clip]))
-            for f in self.cache.frames
-        ]
+        groups = [(f, np.flatnonzero(~_held_out(f.clip, count))) for f in self.cache.frames]
         groups = [(f, places) for f, places in groups if len(places)]
         if not groups:
             raise DataError("no clip to train on")
@@ -112,9 +122,15 @@ class GeneratorRun(Run):
         depth, tokens = f.depth[at].to(self.device).long(), f.tokens[at].to(self.device).long()
         nats = self.model.cost(seen, depth, tokens, int(rng.choice(schedules, p=odds)))
         adaptive = float(f.bits[at].sum()) * float(np.log(2))
-        self.backward(nats / max(adaptive, 1.0), {"seen": seen, "depth": depth, "tokens": tokens})
+        loss, motion = nats / max(adaptive, 1.0), {}
+        for name, places in self._decisions.items():
+            rows = torch.from_numpy(rng.choice(places, ROWS))
+            cost = decision_cost(self.model, name, self.cache.motion[name], rows, self.device)
+            loss = loss + cost / ROWS
+            motion[name] = cost.item() / ROWS
+        self.backward(loss, {"seen": seen, "depth": depth, "tokens": tokens})
         norm = self.finish_step()
-        return {"nats": nats.item(), "adaptive": adaptive, "norm": norm}
+        return {"nats": nats.item(), "adaptive": adaptive, **motion, "norm": norm}
 
     def log(self, entry: dict[str, Any]) -> None:
         if "adaptive" in entry:  # means over steps
@@ -123,16 +139,54 @@ class GeneratorRun(Run):
 
     def validate(self) -> None:
         """Size of held-out clips against the adaptive model's, by kind, in files as written."""
+        cache = self.cache
+        held = [i for i in range(cache.clips) if _held_out(torch.tensor([i]), cache.clips)[0]]
         with self.averaged():
             generator = generator_of(self.model, flat_prior(self.model))
-        held = [i for i in range(self.cache.clips) if is_held_out(i, self.cache.clips)]
-        ratios = compare(self.cache, generator, self.model.shape, held)
+            ratios = compare(cache, generator, self.model.shape, held)
+            if cache.motion and held:
+                ratios["motion"] = compare_motion(self.model, cache, held)
         self.log({"step": self.done, "held_out": len(held), **ratios})
 
 
-def is_held_out(clip: int, clips: int) -> bool:
+def _held_out(clip: Tensor, clips: int) -> NDArray[np.bool_]:
+    """Whether clips (N,) are held out."""
     every = min(HELD_OUT, clips)
-    return every > 1 and clip % every == every - 1
+    if every < 2:
+        return np.zeros(len(clip), np.bool_)
+    return clip.numpy() % every == every - 1  # type: ignore[no-any-return]
+
+
+def decision_cost(
+    net: GeneratorNet, name: str, rows: Decisions, at: Tensor, device: torch.device
+) -> Tensor:
+    """Nats of decisions about motion; summed."""
+    x, bits = rows.seen[at].to(device).float() / ONE, rows.bits[at].to(device)
+    logits, inner = net.motion_logits(name, x)
+    cost = motion_cost(logits, bits)
+    if rows.across is None or rows.bits_y is None:
+        return cost
+    logits = net.across_logits(inner, rows.across[at].to(device).float() / ONE)
+    return cost + motion_cost(logits, rows.bits_y[at].to(device))
+
+
+def compare_motion(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> float:
+    """Cross-entropy of motion over what the adaptive model takes."""
+    nats = raw = 0.0
+    for name, rows in cache.motion.items():
+        at = torch.from_numpy(np.flatnonzero(np.isin(rows.clip.numpy(), clips)))
+        for part in at.split(20000):
+            nats += float(decision_cost(net, name, rows, part, torch.device("cpu")))
+        for bits in (rows.bits, rows.bits_y) if rows.bits_y is not None else ():
+            raw += _raw_bits(bits[at])
+    adaptive = sum(cache.motion_bits[i] for i in clips)
+    return (nats / float(np.log(2)) + raw) / max(adaptive, 1.0)
+
+
+def _raw_bits(bits: Tensor) -> float:
+    """How many bits of differences (N, outputs) have no context."""
+    length = (bits[:, MORE_BITS] > 0).sum(1)
+    return float((length - 2).clamp(min=0).sum())
 
 
 def compare(
@@ -181,17 +235,46 @@ def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Pr
     more."""
     flat = flat_prior(net)
     model = GeneratorModel(net.shape, generator_of(net, flat))
-    for name, table in flat.items():
-        start = table.astype(np.int64)
+    for name in model.tables:
+        start = flat[name].astype(np.int64)
         model.tables[name] = Counts(start * COUNT_UNIT // CONFIDENCE, 1 << 50)
     for clip in clips:
         coder = BitEncoder()
         for kind, seen, tokens, depth, _ in cache.of_clip(clip):
             model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
-    return {
-        name: _counts(table.counts[..., 0].astype(float), table.counts[..., 1].astype(float))
-        for name, table in model.tables.items()
+    tables = {name: table.counts for name, table in model.tables.items()}
+    if cache.motion:
+        tables |= _motion_counts(net, cache, flat)
+    return {name: _counts(*np.moveaxis(t.astype(float), -1, 0)) for name, t in tables.items()}
+
+
+def _motion_counts(net: GeneratorNet, cache: TokenCache, flat: Prior) -> dict[str, Ints]:
+    """As the rest of ``gathered_prior``, of decisions about motion."""
+    layers = generator_of(net, flat).layers
+    model = MotionGenerator(layers, flat)
+    tables = {
+        name: flat[name].astype(np.int64) * COUNT_UNIT // CONFIDENCE for name in MOTION_TABLES
     }
+
+    def count(name: str, contexts: Ints, rows: Decisions, bits: Tensor, part: slice) -> None:
+        at, column = np.nonzero(bits[part].numpy() >= 0)
+        context = column * BUCKETS + contexts[at, column]
+        index = (rows.block[part].numpy()[at], context, bits[part].numpy()[at, column])
+        np.add.at(tables[name], index, 1)
+
+    for name, rows in cache.motion.items():
+        for start in range(0, len(rows.bits), 20000):
+            part = slice(start, start + 20000)
+            inner = model.hidden(f"motion.{name}", rows.seen[part].numpy())
+            last, table = LAST_LAYERS[name]
+            count(table, bucket(layers[last](inner)), rows, rows.bits, part)
+            if rows.across is None or rows.bits_y is None:
+                continue
+            inner = np.concatenate([inner, rows.across[part].numpy()], 1)
+            inner = relu(layers["motion.difference.2"](inner))
+            contexts = bucket(layers["motion.difference.y"](inner))
+            count("motion_y", contexts, rows, rows.bits_y, part)
+    return tables
 
 
 def train_generator(

@@ -17,7 +17,6 @@ from ..entropy.integer import LOGIT_ONE, MAX_ACTIVATION, MAX_BIAS, MAX_WEIGHT, O
 from ..entropy.schedule import steps_of
 
 _LARGEST = MAX_ACTIVATION / ONE
-_LAST = ("depth.out", "tokens.out")  # layers that give logits
 
 
 def log_value(x: Tensor) -> Tensor:
@@ -79,7 +78,7 @@ class GeneratorNet(nn.Module):
         self.register_buffer("mask", mask.view(s * h, -1), persistent=False)
         with torch.no_grad():
             self.layer("tokens.hidden").weight.mul_(self.mask)
-            for name in _LAST:
+            for name in filter(_gives_logits, sizes):
                 self.layer(name).weight.mul_(0.3)
 
     def layer(self, name: str) -> RoundedLinear:
@@ -150,6 +149,18 @@ class GeneratorNet(nn.Module):
         y = torch.einsum("nsh,sch->nsc", x.unflatten(1, (s, -1)), weight)
         return (y + out.bias.view(s, -1)).unflatten(2, (LOGITS, k))
 
+    def motion_logits(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, F) of decisions about motion -> logits, and what is between."""
+        for i in (0, 1):
+            x = _activation(self.layer(f"motion.{name}.{i}")(x))
+        return self.layer(f"motion.{name}.{'x' if name == 'difference' else 'out'}")(x), x
+
+    def across_logits(self, inner: Tensor, across: Tensor) -> Tensor:
+        """Logits of vertical differences, given what is between and facts about the horizontal
+        ones."""
+        x = _activation(self.layer("motion.difference.2")(torch.cat([inner, across], 1)))
+        return self.layer("motion.difference.y")(x)
+
     @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The layers in integers, as a bundle has them."""
@@ -158,7 +169,7 @@ class GeneratorNet(nn.Module):
             layer = self.layer(name)
             weight = layer.weight * self.mask if name == "tokens.hidden" else layer.weight
             scale = _scale(layer.weight)
-            unit = LOGIT_ONE if name in _LAST else ONE
+            unit = LOGIT_ONE if _gives_logits(name) else ONE
             bias = (layer.bias * ONE / scale[:, 0]).round().clamp(-MAX_BIAS, MAX_BIAS)
             multiplier = (scale[:, 0].double() * (1 << SHIFT) * unit / ONE).round()
             found[f"{name}.weight"] = (weight / scale).round().to(torch.int8).numpy()
@@ -177,6 +188,10 @@ def _near(x: Tensor, at: Tensor) -> Tensor:
     return flat.index_select(0, (start[:, None] + reach).flatten()).view(-1, 9 * c)
 
 
+def _gives_logits(layer: str) -> bool:
+    return layer.rsplit(".", 1)[1] in ("out", "x", "y")
+
+
 def _key(name: str) -> str:
     return name.replace(".", "_")
 
@@ -184,6 +199,11 @@ def _key(name: str) -> str:
 def _cost(logit: Tensor, bit: Tensor) -> Tensor:
     """Nats of bits, given the logits of a one."""
     return F.softplus(torch.where(bit, -logit, logit))
+
+
+def motion_cost(logits: Tensor, bits: Tensor) -> Tensor:
+    """Nats of bits (N, outputs), -1 where there is none; summed."""
+    return (_cost(logits, bits > 0) * (bits >= 0)).sum()
 
 
 def depth_cost(shape: TokenShape, logits: Tensor, depth: Tensor) -> Tensor:

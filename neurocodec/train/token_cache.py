@@ -26,7 +26,6 @@ from ..codec.lookahead import thumbnail
 from ..codec.picture_encoder import EFFORTS, GopStream, PictureEncoder
 from ..codec.tokens import (
     DEFAULT_SCALES,
-    EntropyModel,
     Generated,
     Grid,
     LatentCoder,
@@ -36,9 +35,10 @@ from ..codec.tokens import (
 )
 from ..device import autocast
 from ..entropy.adaptive import TokenShape
-from ..entropy.binary import BitCoder, BitEncoder, Ints
+from ..entropy.binary import BitCoder, BitEncoder, Bits, Ints
 from ..entropy.generator import GeneratorModel
 from ..entropy.integer import Activations
+from ..entropy.motion_generator import Logits, MotionGenerator, motion_layers
 from ..entropy.structure import MAX_FRAMES
 from ..errors import DataError, InputError
 from ..tokenizer.config import SPATIAL_STRIDE, step_of_quality
@@ -107,14 +107,32 @@ class LatentFrames:
 
 
 @dataclass
+class Decisions:
+    """Decisions about motion of one sort: what is seen (N, F) int8, bits (N, outputs) int8 with -1
+    for none, block of counts (N,) and clip (N,). Of differences also facts about the horizontal
+    one, (N, ACROSS), and the bits of the vertical one."""
+
+    seen: Tensor
+    bits: Tensor
+    block: Tensor
+    clip: Tensor
+    across: Tensor | None = None
+    bits_y: Tensor | None = None
+
+
+@dataclass
 class TokenCache:
     frames: list[LatentFrames]
+    motion: dict[str, Decisions]  # modes, candidates, difference
+    motion_bits: list[float]  # of the adaptive model, of each clip
     clips: int
     model: str  # hash of the bundle whose tokenizer it is
 
     def save(self, path: Path) -> None:
         part = path.with_name(path.name + ".part")
-        torch.save({**self.__dict__, "frames": [f.__dict__ for f in self.frames]}, part)
+        frames = [f.__dict__ for f in self.frames]
+        motion = {name: rows.__dict__ for name, rows in self.motion.items()}
+        torch.save({**self.__dict__, "frames": frames, "motion": motion}, part)
         os.replace(part, path)
 
     @classmethod
@@ -122,8 +140,9 @@ class TokenCache:
         """Mapped into memory. Raises InputError."""
         try:
             state = torch.load(path, mmap=True, weights_only=True)
-            frames = [LatentFrames(**f) for f in state.pop("frames")]
-            return cls(frames=frames, **state)
+            state["frames"] = [LatentFrames(**f) for f in state["frames"]]
+            state["motion"] = {name: Decisions(**rows) for name, rows in state["motion"].items()}
+            return cls(**state)
         except (OSError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
             raise InputError(f"{path}: not a file of tokens") from None
 
@@ -139,7 +158,7 @@ class TokenCache:
         return [item for _, item in sorted(found, key=lambda pair: pair[0])]
 
 
-class _Recorder(GeneratorModel):
+class _TokenRecorder(GeneratorModel):
     """Keeps what a generator is asked to code."""
 
     def __init__(self, shape: TokenShape) -> None:
@@ -156,63 +175,145 @@ class _Recorder(GeneratorModel):
         return tokens, depth
 
 
+class _Recorded(Logits):
+    """Bits in place of contexts."""
+
+    def __init__(self, layer: str, block: int, rows: int) -> None:
+        outputs = motion_layers(1)[layer][0]
+        self.layer, self.block = layer, block
+        self.bits = np.full((rows, outputs), -1, np.int8)
+
+
+class _MotionRecorder(MotionGenerator):
+    """Keeps what the networks for motion see, and what is coded."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Activations]] = []  # by layer
+        self.recorded: list[_Recorded] = []
+
+    def apply(self, layer: str, x: Activations) -> Ints:
+        if layer.endswith(".0"):
+            self.seen.append((layer, x))
+        elif layer == "motion.difference.2":
+            self.seen.append((layer, x[:, 1:]))
+        return np.zeros((len(x), 1), np.int64)
+
+    def logits(self, layer: str, table: str, block: int, x: Activations) -> Logits:
+        self.recorded.append(_Recorded(layer, block, len(x)))
+        return self.recorded[-1]
+
+    def _code(
+        self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
+        bits: NDArray[np.bool_],
+    ) -> Bits:  # fmt: skip
+        assert isinstance(logits, _Recorded)
+        logits.bits[rows, columns] = bits
+        return bits.astype(np.int32)
+
+    def decisions(self, clip: int) -> dict[str, Decisions]:
+        out = {}
+        for name in ("modes", "candidates", "difference"):
+            last = "x" if name == "difference" else "out"
+            seen = [x for layer, x in self.seen if layer == f"motion.{name}.0"]
+            rows = [r for r in self.recorded if r.layer == f"motion.{name}.{last}"]
+            if not seen:
+                continue
+            bits = np.concatenate([r.bits for r in rows])
+            block = np.concatenate([np.full(len(r.bits), r.block, np.uint8) for r in rows])
+            found = [np.concatenate(seen), bits, block, np.full(len(bits), clip, np.int32)]
+            if name == "difference":
+                across = [x for layer, x in self.seen if layer == "motion.difference.2"]
+                below = [r.bits for r in self.recorded if r.layer == "motion.difference.y"]
+                found += [np.concatenate(across), np.concatenate(below)]
+            out[name] = Decisions(*(torch.from_numpy(a) for a in found))
+        return out
+
+
 @dataclass(frozen=True)
 class _Recording(Generated):
     """In place of a generator."""
 
-    recorder: _Recorder | None = None
+    tokens: _TokenRecorder | None = None
+    motion: _MotionRecorder | None = None
 
     def model(self, shape: TokenShape) -> GeneratorModel:
-        assert self.recorder is not None
-        return self.recorder
+        assert self.tokens is not None
+        return self.tokens
+
+    def motion_model(self) -> MotionGenerator | None:
+        return self.motion
 
 
-def _coder(entropy: EntropyModel, grid: Grid, generated: Generated | None) -> Any:
-    kind = PictureCoder if entropy.of_pictures else LatentCoder
-    return kind(entropy.shape, entropy.prior, grid, MAX_FRAMES, generated)
+class CacheMaker:
+    """Takes clips as they are coded, one after the other."""
 
+    def __init__(self, bundle: models.Bundle) -> None:
+        self._hash = bundle.hash.hex()
+        self._entropy = bundle.entropy(bundle.entropy_number("adaptive"))
+        self._frames: dict[tuple[int, Grid], list[tuple[Any, ...]]] = {}
+        self._motion: list[dict[str, Decisions]] = []
+        self._motion_bits: list[float] = []
 
-def _adaptive_bits(entropy: EntropyModel, grid: Grid, items: list[Tokens]) -> list[float]:
-    """What the adaptive model takes for each latent frame of a GOP."""
-    coder, bits, found = _coder(entropy, grid, None), BitEncoder(), []
-    code = coder.tokens.code
+    def _coder(self, grid: Grid, generated: Generated | None) -> Any:
+        kind = PictureCoder if self._entropy.of_pictures else LatentCoder
+        return kind(self._entropy.shape, self._entropy.prior, grid, MAX_FRAMES, generated)
 
-    def measured(*args: Any, **named: Any) -> Any:
-        before = bits.ideal_bits
-        out = code(*args, **named)
-        found.append(bits.ideal_bits - before)
-        return out
+    def add(self, items: list[Tokens], grid: Grid, step: int) -> None:
+        """Tokens of a GOP of (h, w) cells; step as in VIDEO."""
+        clip = len(self._motion_bits)
+        tokens, motion = _TokenRecorder(self._entropy.shape), _MotionRecorder()
+        recording = _Recording(None, 1, step, DEFAULT_SCALES, tokens, motion)  # type: ignore[arg-type]
+        coder = self._coder(grid, recording)
+        for item in items:
+            coder.code(BitEncoder(), item)
+        bits, motion_bits = self._adaptive_bits(grid, items)
+        for place, (kind, size, seen, levels, depth) in enumerate(tokens.found):
+            self._frames.setdefault((kind, size), []).append(
+                (seen.reshape(*size, -1), levels.reshape(*size, -1), depth.astype(np.uint8),
+                 np.int32(clip), np.int32(place), np.float32(bits[place]))
+            )  # fmt: skip
+        self._motion.append(motion.decisions(clip))
+        self._motion_bits.append(motion_bits)
 
-    coder.tokens.code = measured
-    for item in items:
-        coder.code(bits, item)
-    return found
+    def _adaptive_bits(self, grid: Grid, items: list[Tokens]) -> tuple[list[float], float]:
+        """What the adaptive model takes for each latent frame, and for motion, of a GOP."""
+        coder, bits = self._coder(grid, None), BitEncoder()
+        found: list[float] = []
+        code = coder.tokens.code
+
+        def measured(*args: Any, **named: Any) -> Any:
+            before = bits.ideal_bits
+            out = code(*args, **named)
+            found.append(bits.ideal_bits - before)
+            return out
+
+        coder.tokens.code = measured
+        for item in items:
+            coder.code(bits, item)
+        return found, bits.ideal_bits - sum(found)
+
+    def cache(self) -> TokenCache:
+        groups = [
+            LatentFrames(kind, *(torch.from_numpy(np.stack(a)) for a in zip(*rows, strict=True)))
+            for (kind, _), rows in sorted(self._frames.items())
+        ]
+        motion = {}
+        for name in sorted({name for clip in self._motion for name in clip}):
+            rows = [clip[name].__dict__ for clip in self._motion if name in clip]
+            fields = [key for key, value in rows[0].items() if value is not None]
+            motion[name] = Decisions(**{k: torch.cat([r[k] for r in rows]) for k in fields})
+        return TokenCache(groups, motion, self._motion_bits, len(self._motion_bits), self._hash)
 
 
 def make_cache(
     bundle: models.Bundle, data: Path, clips: int, frames: int, crop: int, effort: str, seed: int
 ) -> TokenCache:
     """Code ``clips`` crops of the videos under ``data``. Raises DataError."""
-    tokenizer, entropy = bundle.tokenizer(), bundle.entropy(bundle.entropy_number("adaptive"))
+    tokenizer, maker = bundle.tokenizer(), CacheMaker(bundle)
     grid = (crop // SPATIAL_STRIDE, crop // SPATIAL_STRIDE)
-    found: dict[tuple[int, Grid], list[tuple[Any, ...]]] = {}
     for clip, planes in enumerate(crops(data, clips, frames, crop, seed)):
         step = round(step_of_quality(quality_of(clip)) * STEP_ONE)
-        items = list(tokenized(tokenizer, planes, step / STEP_ONE, effort))
-        recorder = _Recorder(entropy.shape)
-        coder = _coder(entropy, grid, _Recording(None, 1, step, recorder=recorder))  # type: ignore[arg-type]
-        for item in items:
-            coder.code(BitEncoder(), item)
-        bits = _adaptive_bits(entropy, grid, items)
-        for place, (kind, size, seen, tokens, depth) in enumerate(recorder.found):
-            found.setdefault((kind, size), []).append(
-                (seen.reshape(*size, -1), tokens.reshape(*size, -1), depth.astype(np.uint8),
-                 np.int32(clip), np.int32(place), np.float32(bits[place]))
-            )  # fmt: skip
+        maker.add(list(tokenized(tokenizer, planes, step / STEP_ONE, effort)), grid, step)
         if clip % 10 == 0:
             logger.info("%d of %d clips", clip, clips)
-    groups = [
-        LatentFrames(kind, *(torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)))
-        for (kind, _), rows in sorted(found.items())
-    ]
-    return TokenCache(groups, clips, bundle.hash.hex())
+    return maker.cache()

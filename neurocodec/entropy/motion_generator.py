@@ -1,0 +1,422 @@
+"""Motion fields coded by the generator: part of entropy model 3.
+
+Cells are visited as in ``motion.py``, on ever finer lattices. Small networks see the 24 cells
+around one on its lattice, as far as they are known, the motion that known fields suggest, and what
+the references' cells there carry, and say in which context each decision is coded.
+
+Normative: ``bitstream_spec.md``, section "Entropy models with a generator".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adaptive import Before, Prior
+from .binary import BitCoder, Bits, Counts, Ints, code_raw
+from .integer import (
+    BUCKETS,
+    MAX_ACTIVATION,
+    ONE,
+    Activations,
+    Layer,
+    bucket,
+    log_activation,
+    relu,
+)
+from .motion import (
+    BOTH,
+    DIRECT,
+    FIRST,
+    MAX_MV,
+    SECOND,
+    Field,
+    Pass,
+    guess_of,
+    passes,
+    scaled,
+)
+from .structure import MAX_LEVEL
+
+COUNT_UNIT = 16  # what one bit adds to a count
+COUNT_LIMIT = 16383
+MODES = 4
+AROUND = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
+NEAREST = [i for i, (dy, dx) in enumerate(AROUND) if max(abs(dy), abs(dx)) == 1]
+PREFIX = 11  # bits of the prefix of a difference, at most
+_PLACE = 4 + 1 + MAX_LEVEL + 1 + 1 + 2 + 1  # features of the pass and the picture
+MODE_FEATURES = _PLACE + MODES * len(AROUND) + MODES + 2 + 2 * 2 * len(NEAREST) + 2 * 2
+VECTOR_FEATURES = _PLACE + 2 + 4 * len(AROUND) + 3 * len(NEAREST) + 3 + 6 + 4 + 2
+MODE_LOGITS = 3  # direct, both, second
+CANDIDATES = 6  # the guess, what the other vector suggests, the four nearest neighbours
+ACROSS = 6  # features of the horizontal difference, for the vertical one
+# Logits of a difference: 0?, negative?; by sign more bits of the prefix, then the first bit behind
+# the prefix, then by sign and that bit the second one
+_MORE, _FIRST_BIT = 2, 2 + 2 * PREFIX
+_SECOND_BIT = _FIRST_BIT + 2 * PREFIX
+DIFFERENCE_LOGITS = _SECOND_BIT + 4 * PREFIX
+_OUTSIDE = 9  # mode of what is not known
+
+
+def motion_layers(width: int) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of each layer; width: of those between."""
+    return {
+        "motion.modes.0": (width, MODE_FEATURES),
+        "motion.modes.1": (width, width),
+        "motion.modes.out": (MODE_LOGITS, width),
+        "motion.candidates.0": (width, VECTOR_FEATURES),
+        "motion.candidates.1": (width, width),
+        "motion.candidates.out": (CANDIDATES, width),
+        "motion.difference.0": (width, VECTOR_FEATURES),
+        "motion.difference.1": (width, width),
+        "motion.difference.x": (DIFFERENCE_LOGITS, width),
+        "motion.difference.2": (width, width + ACROSS),
+        "motion.difference.y": (DIFFERENCE_LOGITS, width),
+    }
+
+
+# (blocks, contexts, 2) of each table of counts. Blocks: of modes, whether the two references lie on
+# different sides of the picture; of the others, twice that plus the number of the reference
+MOTION_TABLES = {
+    "motion_modes": (2, MODE_LOGITS * BUCKETS, 2),
+    "motion_candidates": (4, CANDIDATES * BUCKETS, 2),
+    "motion_x": (4, DIFFERENCE_LOGITS * BUCKETS, 2),
+    "motion_y": (4, DIFFERENCE_LOGITS * BUCKETS, 2),
+}
+
+
+# last layer of each sort of decisions, and its table; vertical differences have their own
+LAST_LAYERS = {
+    "modes": ("motion.modes.out", "motion_modes"),
+    "candidates": ("motion.candidates.out", "motion_candidates"),
+    "difference": ("motion.difference.x", "motion_x"),
+}
+MORE_BITS = slice(_MORE, _FIRST_BIT)  # those of the prefix
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a picture before its motion.
+
+    step: of its quantizer, as an activation. suggested: (2, h, w, 2) and modes of the field it is
+    from (h, w), or None. carried: what the two references' cells carry.
+    """
+
+    distances: tuple[int, ...]  # two, which may be the same
+    level: int
+    step: int
+    suggested: tuple[NDArray[np.int16], NDArray[np.uint8]] | None
+    carried: tuple[Before, Before]
+
+
+class Logits:
+    """Contexts (N, outputs) that a network gives for the decisions of N cells."""
+
+    def __init__(self, table: str, block: int, contexts: Ints) -> None:
+        self.table, self.block, self.contexts = table, block, contexts
+
+
+class _Picture:
+    """A field while it is coded: flat arrays over the cells, and one more for outside."""
+
+    def __init__(self, known: Known, field: Field | None, grid: tuple[int, int]) -> None:
+        h, w = self.grid = grid
+        n = self.n = h * w
+        first, second = known.distances
+        self.distances = known.distances[: 1 if first == second else 2]
+        self.two = len(self.distances) == 2
+        self.sides = int(first * second < 0)
+        self.mode = np.zeros(n, np.int64)
+        self.mv = np.zeros((2, n, 2), np.int64)
+        if field is not None:
+            self.mode[:] = field.mode.ravel()
+            self.mv[:] = field.mv.reshape(2, n, 2)
+        self.known_mode = np.full(n + 1, _OUTSIDE)
+        self.known_mv = np.zeros((2, n + 1, 2), np.int64)
+        self.suggested = None if known.suggested is None or not self.two else known.suggested
+        self.toward = np.zeros((2, n + 1, 2), np.int64)  # the suggested vectors
+        self.source = np.zeros((n, MODES), np.int64)
+        self.rough = np.zeros((2, n), np.int8)
+        if self.suggested is not None:
+            mv, mode = self.suggested
+            self.toward[:, :n] = mv.reshape(2, n, 2)
+            self.source = ONE * (mode.reshape(n, 1) == np.arange(MODES))
+            self.rough = np.stack([log_activation(_roughness(v)).ravel() for v in mv])
+        self.carried = [_carried(before) for before in known.carried]
+        level = ONE * (np.arange(MAX_LEVEL + 1) == known.level)
+        far = [min(ONE * abs(d), MAX_ACTIVATION) for d in known.distances]
+        self.features = np.array(
+            [ONE * self.sides, *level, known.step, *far, ONE * (self.suggested is not None)]
+        )
+
+    def uses(self, r: int, cells: Ints) -> NDArray[np.bool_]:
+        """Whether known cells have a vector over reference r."""
+        mode = self.known_mode[cells]
+        return (mode == r) | (mode == BOTH) | (mode == DIRECT)
+
+    def pointed(self, r: int, cells: Ints, mv: Ints) -> Ints:
+        """What reference r carries where vectors (N, 2) of cells (N,) point: (N, 2)."""
+        (h, w), shift = self.grid, (mv + 16) >> 5
+        y = np.clip(cells // w + shift[:, 1], 0, h - 1)
+        x = np.clip(cells % w + shift[:, 0], 0, w - 1)
+        return self.carried[r][y * w + x]
+
+
+def _roughness(mv: NDArray[np.int16]) -> Ints:
+    """(h, w, 2) -> (h, w): differences from the four neighbours, summed; the edge goes on."""
+    wide = np.pad(mv.astype(np.int64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    centre = wide[1:-1, 1:-1]
+    sides = (wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:])
+    return np.add.reduce([np.abs(centre - side).sum(-1) for side in sides])
+
+
+def _carried(before: Before) -> Ints:
+    """(h w, 2): of each cell of a reference, depth and sum of magnitudes."""
+    size = before.magnitude.reshape(before.depth.size, -1).sum(1, dtype=np.int64)
+    return np.stack([log_activation(before.depth.ravel()), log_activation(size)], 1).astype(
+        np.int64
+    )
+
+
+def _signed_log(x: Ints) -> Ints:
+    return np.sign(x) * log_activation(np.abs(x)).astype(np.int64)
+
+
+def _around(part: Pass, grid: tuple[int, int]) -> Ints:
+    """(N, 24): cells around those of a pass, on a lattice of its pitch; h w for outside."""
+    h, w = grid
+    offsets = part.pitch * np.array(AROUND)
+    y = part.cells[:, None] // w + offsets[:, 0]
+    x = part.cells[:, None] % w + offsets[:, 1]
+    inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
+    return np.where(inside, y * w + x, h * w)
+
+
+class MotionGenerator:
+    """State of the entropy model of motion within one GOP: counts."""
+
+    def __init__(self, layers: dict[str, Layer], prior: Prior) -> None:
+        self._layers = layers
+        self.tables = {name: Counts(prior[name], COUNT_LIMIT, COUNT_UNIT) for name in MOTION_TABLES}
+
+    def code_field(
+        self, coder: BitCoder, known: Known, field: Field | None, grid: tuple[int, int]
+    ) -> Field:
+        """Code the motion of a picture of (h, w) cells. A decoder gives no field; it gets one."""
+        h, w = grid
+        p = _Picture(known, field, grid)
+        for part in passes(h, w):
+            around = _around(part, grid)
+            place = [ONE * (part.lattice == i) for i in range(3)] + [ONE * part.diagonal]
+            shared = np.broadcast_to(np.concatenate([place, p.features]), (len(part.cells), _PLACE))
+            if p.two:
+                self._code_modes(coder, p, part, around, shared)
+            self._code_vectors(coder, p, part, around, shared)
+            p.known_mode[part.cells] = p.mode[part.cells]
+            p.known_mv[:, part.cells] = p.mv[:, part.cells]
+        return Field(
+            p.mode.reshape(h, w).astype(np.uint8), p.mv.reshape(2, h, w, 2).astype(np.int16)
+        )
+
+    # -- networks -------------------------------------------------------------------------------
+
+    def hidden(self, name: str, x: Activations) -> Activations:
+        """The two layers that the networks of a kind of decisions begin with."""
+        return relu(self.apply(f"{name}.1", relu(self.apply(f"{name}.0", x))))
+
+    def apply(self, layer: str, x: Activations) -> Ints:
+        return self._layers[layer](x)
+
+    def logits(self, layer: str, table: str, block: int, x: Activations) -> Logits:
+        return Logits(table, block, bucket(self.apply(layer, x)))
+
+    def _code(
+        self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
+        bits: NDArray[np.bool_],
+    ) -> Bits:  # fmt: skip
+        """Code bits of some rows, each in the context of one of its logits."""
+        context = columns * BUCKETS + logits.contexts[rows, columns]
+        return self.tables[logits.table].code(coder, bits.astype(np.int32), logits.block, context)
+
+    # -- modes ----------------------------------------------------------------------------------
+
+    def _mode_features(self, p: _Picture, part: Pass, around: Ints, shared: Ints) -> Activations:
+        cells, near = part.cells, around[:, NEAREST]
+        modes = ONE * (p.known_mode[around][..., None] == np.arange(MODES))
+        found = [shared, modes.reshape(len(cells), -1), p.source[cells]]
+        for r in (0, 1):
+            found.append(p.rough[r, cells, None])
+        for r in (0, 1):
+            valid = p.uses(r, near)
+            off = np.abs(p.known_mv[r, near] - p.toward[r, near]).sum(-1)
+            found += [ONE * valid, log_activation(off) * valid]
+        for r in (0, 1):
+            found.append(p.pointed(r, cells, p.toward[r, cells]))
+        return np.concatenate(found, 1).astype(np.int8)
+
+    def _code_modes(
+        self, coder: BitCoder, p: _Picture, part: Pass, around: Ints, shared: Ints
+    ) -> None:
+        x = self._mode_features(p, part, around, shared)
+        logits = self.logits("motion.modes.out", "motion_modes", p.sides,
+                             self.hidden("motion.modes", x))  # fmt: skip
+        cells = part.cells
+        mode = p.mode[cells]
+        rows = np.arange(len(cells))
+        out = np.full(len(cells), FIRST)
+        if p.suggested is not None:
+            direct = self._code(coder, logits, rows, 0, mode == DIRECT)
+            out[direct != 0] = DIRECT
+            rows = np.flatnonzero(direct == 0)
+        both = self._code(coder, logits, rows, 1, mode[rows] == BOTH)
+        out[rows[both != 0]] = BOTH
+        rows = rows[both == 0]
+        second = self._code(coder, logits, rows, 2, mode[rows] == SECOND)
+        out[rows[second != 0]] = SECOND
+        p.mode[cells] = out
+        at = cells[out == DIRECT]
+        p.mv[:, at] = p.toward[:, at]
+
+    # -- vectors --------------------------------------------------------------------------------
+
+    def _code_vectors(
+        self, coder: BitCoder, p: _Picture, part: Pass, around: Ints, shared: Ints
+    ) -> None:
+        guessed = np.zeros((p.n, 2), np.int64)  # over the first reference
+        for r in range(len(p.distances)):
+            mode = p.mode[part.cells]
+            rows = np.flatnonzero((mode == r) | (mode == BOTH))
+            if len(rows) == 0:
+                continue
+            cells, near = part.cells[rows], part.neighbours[rows]
+            valid = p.uses(r, near)
+            guess = guess_of(p.known_mv[r, near], valid)
+            mirrored = np.zeros(len(rows), np.bool_)
+            mirror = np.zeros_like(guess)
+            off = np.zeros_like(guess)
+            if r == 1:
+                mirrored = mode[rows] == BOTH
+                one, two = p.distances
+                own = p.mv[0, cells]
+                mirror = scaled(own, two, one) * mirrored[:, None]
+                off = scaled(own - guessed[cells], two, one) * mirrored[:, None]
+                alone = mirrored & ~valid.any(1)
+                guess[alone] = mirror[alone]
+            else:
+                guessed[cells] = guess
+            x = self._vector_features(
+                p, r, around[rows], shared[rows], cells, guess, mirror, mirrored, off
+            )
+            p.mv[r, cells] = self._code_values(
+                coder, p, r, x, p.mv[r, cells], guess, mirror, mirrored, p.known_mv[r, near], valid
+            )
+
+    def _vector_features(
+        self, p: _Picture, r: int, around: Ints, shared: Ints, cells: Ints, guess: Ints,
+        mirror: Ints, mirrored: NDArray[np.bool_], off: Ints,
+    ) -> Activations:  # fmt: skip
+        n = len(cells)
+        valid = p.uses(r, around)
+        away = np.where(valid[..., None], p.known_mv[r, around] - guess[:, None], 0)
+        same = valid & (away == 0).all(-1)
+        both = (p.mode[cells] == BOTH)[:, None]
+        found = [shared, np.full((n, 1), ONE * r), ONE * both, ONE * valid, ONE * same]
+        found.append(_signed_log(away).reshape(n, -1))
+        near = around[:, NEAREST]
+        known = valid[:, NEAREST, None] & (p.suggested is not None)
+        surprise = np.where(known, p.known_mv[r, near] - p.toward[r, near], 0)
+        found += [
+            _signed_log(surprise).reshape(n, -1),
+            ONE * (known[..., 0] & (surprise == 0).all(-1)),
+        ]
+        found += [_signed_log(guess), ONE * (guess == 0).all(1, keepdims=True)]
+        has = mirrored[:, None]
+        found += [ONE * has, np.where(has, _signed_log(mirror - guess), 0)]
+        found += [ONE * (has & (mirror == guess).all(1, keepdims=True)), _signed_log(off)]
+        toward = p.toward[r, cells] - guess
+        there = np.full((n, 1), p.suggested is not None)
+        found += [np.where(there, _signed_log(toward), 0)]
+        found += [ONE * (there & (toward == 0).all(1, keepdims=True)), p.rough[r, cells, None]]
+        found.append(p.pointed(r, cells, guess))
+        return np.concatenate(found, 1).astype(np.int8)
+
+    def _code_values(
+        self, coder: BitCoder, p: _Picture, r: int, x: Activations, value: Ints, guess: Ints,
+        mirror: Ints, mirrored: NDArray[np.bool_], near: Ints, valid: NDArray[np.bool_],
+    ) -> Ints:  # fmt: skip
+        """Vectors (N, 2): equal to a candidate, or by the difference from the first one."""
+        block = 2 * p.sides + r
+        logits = self.logits("motion.candidates.out", "motion_candidates", block,
+                             self.hidden("motion.candidates", x))  # fmt: skip
+        candidates = [(guess, np.ones(len(guess), np.bool_)), (mirror, mirrored)]
+        candidates += [(near[:, i], valid[:, i]) for i in range(4)]
+        out = guess.copy()
+        left = np.arange(len(guess))
+        for i, (candidate, there) in enumerate(candidates):
+            fresh = there[left].copy()
+            for other, also in candidates[:i]:
+                fresh &= ~(also[left] & (other[left] == candidate[left]).all(1))
+            rows = left[fresh]
+            hit = self._code(coder, logits, rows, i, (value[rows] == candidate[rows]).all(1))
+            taken = rows[hit != 0]
+            out[taken] = candidate[taken]
+            left = np.setdiff1d(left, taken, assume_unique=True)
+        if len(left):
+            found = self._code_differences(coder, block, x[left], (value - guess)[left])
+            out[left] = np.clip(guess[left] + found, -MAX_MV, MAX_MV)
+        return out
+
+    def _code_differences(self, coder: BitCoder, block: int, x: Activations, value: Ints) -> Ints:
+        """Differences (N, 2): all x, then all y."""
+        inner = self.hidden("motion.difference", x)
+        logits = self.logits("motion.difference.x", "motion_x", block, inner)
+        across = self._code_components(coder, logits, value[:, 0])
+        size = np.abs(across)
+        facts = [
+            ONE * np.sign(across),
+            ONE * (size == 0),
+            _signed_log(across),
+            log_activation(size),
+        ]
+        facts += [ONE * (size == 1), ONE * (size == 2)]
+        inner = np.concatenate([inner, np.stack(facts, 1).astype(np.int8)], 1)
+        inner = relu(self.apply("motion.difference.2", inner))
+        logits = self.logits("motion.difference.y", "motion_y", block, inner)
+        return np.stack([across, self._code_components(coder, logits, value[:, 1])], 1)
+
+    def _code_components(self, coder: BitCoder, logits: Logits, value: Ints) -> Ints:
+        """Numbers (N,): 0 or not, sign, then Exp-Golomb code of the magnitude less 1, as 1 more."""
+        rows = np.arange(len(value))
+        some = np.flatnonzero(self._code(coder, logits, rows, 0, value != 0))
+        negative = self._code(coder, logits, some, 1, value[some] < 0).astype(np.int64)
+        number = np.abs(value[some])
+        digits = np.frexp(np.maximum(number, 1).astype(np.float64))[1] - 1  # behind the first one
+        length = np.zeros_like(number)
+        going = np.arange(len(some))
+        for i in range(PREFIX):
+            column = _MORE + negative[going] * PREFIX + i
+            more = self._code(coder, logits, some[going], column, digits[going] > i)
+            going = going[more != 0]
+            length[going] += 1
+            if len(going) == 0:
+                break
+        size = np.ones_like(number)
+        first = np.zeros_like(number)
+        for i in range(int(length.max(initial=0))):
+            going = np.flatnonzero(length > i)
+            bits = ((number[going] >> np.maximum(length[going] - 1 - i, 0)) & 1) != 0
+            column = negative[going] * PREFIX + length[going] - 1
+            if i == 0:
+                found = self._code(coder, logits, some[going], _FIRST_BIT + column, bits)
+                first[going] = found
+            elif i == 1:
+                column += _SECOND_BIT + 2 * PREFIX * first[going]
+                found = self._code(coder, logits, some[going], column, bits)
+            else:
+                found = code_raw(coder, bits.astype(np.int32))
+            size[going] = 2 * size[going] + found
+        out = np.zeros_like(value)
+        out[some] = size * (1 - 2 * negative)
+        return out
