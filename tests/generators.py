@@ -11,6 +11,15 @@ from neurocodec.entropy.generator import COUNT_LIMIT, Generator, GeneratorConfig
 from neurocodec.train.generator_net import GeneratorNet
 
 SMALL = GeneratorConfig(channels=8, seen=4, hidden=6, blocks=1)
+SMALL_MOTION = GeneratorConfig(channels=8, seen=4, hidden=6, blocks=1, motion=12)
+_GAINS = {
+    "depth.out": 8,
+    "tokens.out": 32,
+    "motion.modes.out": 32,
+    "motion.candidates.out": 8,
+    "motion.difference.x": 8,
+    "motion.difference.y": 8,
+}  # of last layers, as a random net's logits have to be large
 
 
 def random_net(shape: TokenShape, seed: int = 0, config: GeneratorConfig = SMALL) -> GeneratorNet:
@@ -18,7 +27,7 @@ def random_net(shape: TokenShape, seed: int = 0, config: GeneratorConfig = SMALL
     net = GeneratorNet(config, shape)
     with torch.no_grad():
         for name in config.layers(shape):
-            net.layer(name).weight *= {"depth.out": 8, "tokens.out": 32}.get(name, 2)
+            net.layer(name).weight *= _GAINS.get(name, 2)
     return net
 
 

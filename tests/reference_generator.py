@@ -27,8 +27,19 @@ class Generator(NamedTuple):
 
     hidden: int
     blocks: int
+    motion: int
     layers: dict[str, Layer]
     prior: dict[str, Table]
+
+    def layer(self, name: str, x: list[int], first: int = 0, last: int | None = None) -> list[int]:
+        """12.1, of its outputs ``first`` to ``last`` - 1."""
+        weights, biases, multipliers = self.layers[name]
+        every = range(len(biases))[first:last]
+        sums = weights[first:last] @ np.array(x, np.int64)
+        return [
+            ((int(total) + biases[i]) * multipliers[i] + 2**19) // 2**20
+            for i, total in zip(every, sums, strict=True)
+        ]
 
 
 class Known(NamedTuple):
@@ -93,6 +104,7 @@ class GeneratorModel(Tables):
     ) -> None:
         super().__init__(generator.prior, decoder)
         self.shape, self.generator, self.schedule = shape, generator, schedule
+        self.layer = generator.layer
         self.tree_bits = max(1, len(f"{shape.stages - 1:b}") if shape.stages > 1 else 0)
 
     def latent(self, h: int, w: int, known: Known) -> Latent:
@@ -111,16 +123,6 @@ class GeneratorModel(Tables):
             self.tokens(latent, coded, cells)
             coded |= set(cells)
         return latent
-
-    def layer(self, name: str, x: list[int], first: int = 0, last: int | None = None) -> list[int]:
-        """Of its outputs ``first`` to ``last`` - 1."""
-        weights, biases, multipliers = self.generator.layers[name]
-        every = range(len(biases))[first:last]
-        sums = weights[first:last] @ np.array(x, np.int64)
-        return [
-            ((int(total) + biases[i]) * multipliers[i] + 2**19) // 2**20
-            for i, total in zip(every, sums, strict=True)
-        ]
 
     def window(self, r: int, f: Callable[[Place], list[int]], cell: Place, size: int) -> list[int]:
         """size: of the list of a cell."""

@@ -2,8 +2,8 @@
 
 Pure Python, and independent of the package on purpose: where the two disagree, one of them or the
 specification is wrong. Section numbers are the specification's. This module reads the file, and
-``reference_tokens.py``, ``reference_pictures.py`` and ``reference_generator.py`` what is in the
-tokens.
+``reference_tokens.py``, ``reference_pictures.py``, ``reference_motion.py`` and
+``reference_generator.py`` what is in the tokens.
 
     python -m tests.reference_reader MODEL.safetensors FILE.nc...      prints a hash for each GOP
 """
@@ -217,7 +217,8 @@ def read_bundle(data: bytes) -> tuple[Shape, dict[str, Table], Generator | None]
                 )
         config = description["generator"]
         prior = tables("generator.prior.")
-        generator = Generator(config["hidden"], config["blocks"], layers, prior)
+        motion = config.get("motion", 0)
+        generator = Generator(config["hidden"], config["blocks"], motion, layers, prior)
     config = description["tokenizer"]
     shape = Shape(config["quantizer"], config["stages"], config["bits"])
     return shape, tables("prior."), generator

@@ -30,6 +30,7 @@ from neurocodec.codec.tokens import (
 from neurocodec.codec.verify import verify
 from neurocodec.entropy.adaptive import UNARY, ContextModel, Prior, TokenShape
 from neurocodec.entropy.binary import BitDecoder, Counts
+from neurocodec.entropy.generator import GeneratorConfig
 from neurocodec.entropy.integer import BUCKETS
 from neurocodec.entropy.motion import (
     DIRECT,
@@ -41,11 +42,13 @@ from neurocodec.entropy.motion import (
     distances_of,
 )
 from neurocodec.entropy.motion import TABLES as MOTION_TABLES
+from neurocodec.entropy.motion_generator import DIFFERENCE_LOGITS
+from neurocodec.entropy.motion_generator import MOTION_TABLES as GENERATED_MOTION_TABLES
 from neurocodec.entropy.structure import regular
 from tests import reference_generator, reference_pictures, reference_reader, reference_tokens
 from tests.bitstream.small import HEADER
 from tests.conftest import tiny_motion_tokenizer, tiny_tokenizer, write_clip
-from tests.generators import random_generator, random_parts
+from tests.generators import SMALL, SMALL_MOTION, random_generator, random_parts
 
 
 def random_prior(shape: TokenShape, seed: int = 0) -> Prior:
@@ -254,9 +257,21 @@ def test_tokens_of_a_file_of_pictures_with_a_generator(
     assert_same_tokens(out, path, GENERATED_PICTURES)
 
 
-def with_generator(path: Path, target: Path, seed: int) -> Path:
+@pytest.mark.parametrize(
+    ("quality", "frames", "size"), [(0, 6, (1, 1)), (50, 11, (60, 44)), (90, 9, (33, 25))]
+)
+def test_tokens_of_a_file_of_pictures_with_a_generator_of_motion(
+    tmp_path: Path, motion_bundle: Path, quality: int, frames: int, size: tuple[int, int]
+) -> None:
+    source, out = write_clip(tmp_path / "in.mkv", frames, *size), tmp_path / "out.nc"
+    path = with_generator(motion_bundle, tmp_path / "with.safetensors", frames, SMALL_MOTION)
+    neurocodec.compress(source, out, model=str(path), quality=quality)
+    assert_same_tokens(out, path, GENERATED_PICTURES)
+
+
+def with_generator(path: Path, target: Path, seed: int, config: GeneratorConfig = SMALL) -> Path:
     bundle = models.read_bundle(path)
-    parts = random_parts(bundle.shape, seed)
+    parts = random_parts(bundle.shape, seed, config)
     models.write_bundle(target, "with", bundle.tokenizer(), bundle.prior(), {}, parts)
     return target
 
@@ -268,8 +283,10 @@ def assert_same_tokens(file: Path, bundle: Path, entropy_model: int) -> None:
     assert reference_reader.hashes(bundle.read_bytes(), data) == report.tokens
 
 
-def plain_generator(shape: TokenShape, seed: int) -> reference_generator.Generator:
-    parts = random_parts(shape, seed)
+def plain_generator(
+    shape: TokenShape, seed: int, config: GeneratorConfig = SMALL
+) -> reference_generator.Generator:
+    parts = random_parts(shape, seed, config)
     layers = {
         name: reference_generator.Layer(
             parts.arrays[f"{name}.weight"].astype(np.int64),
@@ -279,21 +296,22 @@ def plain_generator(shape: TokenShape, seed: int) -> reference_generator.Generat
         for name in parts.config.layers(shape)
     }
     prior = {name: table.tolist() for name, table in parts.prior.items()}
-    return reference_generator.Generator(parts.config.hidden, parts.config.blocks, layers, prior)
+    return reference_generator.Generator(config.hidden, config.blocks, config.motion, layers, prior)
 
 
 def decode_both(
-    shape: TokenShape, seed: int, grid: tuple[int, int], frames: int, data: bytes
-) -> tuple[list[Tokens], str]:
+    shape: TokenShape, seed: int, grid: tuple[int, int], frames: int, data: bytes,
+    config: GeneratorConfig = SMALL,
+) -> tuple[list[Tokens], str]:  # fmt: skip
     """Tokens by the package, and the hash by the reference."""
     number = GENERATED_PICTURES if shape.depths_by_kind else GENERATED_LATENTS
-    prior, generator = random_prior(shape, seed), random_generator(shape, seed)
+    prior, generator = random_prior(shape, seed), random_generator(shape, seed, config)
     (h, w), step = grid, 1 + 4321 * seed**3
     header = replace(HEADER, width=8 * w, height=8 * h, entropy_model=number)
     gop = VideoGop(frames, 0, 1, step, data)
     ours = list(decode_tokens(header, gop, EntropyModel(number, shape, prior, generator)))
     plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits)
-    other = plain_generator(shape, seed)
+    other = plain_generator(shape, seed, config)
     if number == GENERATED_PICTURES:
         tables = {name: table.tolist() for name, table in prior.items()}
         pictures = reference_pictures.decode_pictures(
@@ -355,3 +373,60 @@ def test_that_noise_has_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert used[BUCKETS] == set(range(BUCKETS))
     assert len(used[UNARY * BUCKETS]) > UNARY * BUCKETS / 2
     assert {context // BUCKETS for context in used[8 * BUCKETS]} == set(range(1, 8))
+
+
+# -- and with motion by it ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pictures_of_noise_with_a_generator_of_motion(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = bytes([64] * 7 + [2]) + rng.bytes(8000)
+    grid, frames = (int(rng.integers(1, 7)), int(rng.integers(1, 36))), int(rng.integers(2, 7))
+    ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, frames, data, SMALL_MOTION)
+    assert hash_tokens(ours) == theirs
+
+
+@pytest.mark.parametrize("length", [0, 8, 11, 16, 30, 90])
+def test_pictures_of_too_few_bytes_with_a_generator_of_motion(length: int) -> None:
+    data = bytes(range(100, 100 + length))
+    ours, theirs = decode_both(PICTURE_SHAPE, 1, (3, 5), 6, data, SMALL_MOTION)
+    assert hash_tokens(ours) == theirs
+
+
+def test_pictures_that_were_encoded_with_a_generator_of_motion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both find them again. They have every decision about motion, and nearly every bucket."""
+    used: dict[tuple[int, ...], set[tuple[int, int]]] = {}  # by shape of the table
+    code = Counts.code
+
+    def watching(self: Counts, coder: Any, bits: Any, block: int, contexts: Any) -> Any:
+        found = used.setdefault(self.counts.shape, set())
+        found.update((block, context) for context in contexts.tolist())
+        return code(self, coder, bits, block, contexts)
+
+    monkeypatch.setattr(Counts, "code", watching)
+    for grid, seed in (((1, 1), 0), ((9, 4), 2), ((34, 9), 5)):
+        pictures = random_pictures(grid, seed)
+        generator = random_generator(PICTURE_SHAPE, seed, SMALL_MOTION)
+        entropy = EntropyModel(
+            GENERATED_PICTURES, PICTURE_SHAPE, random_prior(PICTURE_SHAPE, seed), generator
+        )
+        encoder = GopEncoder(entropy, grid, 1024, 1 + 4321 * seed**3, steps=2)
+        for picture in pictures:
+            encoder.add(picture)
+        data = encoder.finish()
+        ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, 21, data, SMALL_MOTION)
+        assert hash_tokens(ours) == hash_tokens(pictures) == theirs
+    for size in sorted(set(GENERATED_MOTION_TABLES.values())):
+        assert {block for block, _ in used[size]} == set(range(size[0]))
+        contexts = {context for _, context in used[size]}
+        assert len({context % BUCKETS for context in contexts}) > BUCKETS - 4
+        missing = set(range(size[1] // BUCKETS)) - {context // BUCKETS for context in contexts}
+        if size[1] == DIFFERENCE_LOGITS * BUCKETS:
+            # No difference has 11 bits behind the first one; with one there is no second one.
+            assert missing.issuperset({34, 45, 46, 56, 57, 67, 68, 78, 79, 89})
+            assert len(missing) < 20
+        else:
+            assert not missing
