@@ -92,10 +92,11 @@ class GeneratorRun(Run):
         net = GeneratorNet(config.shape(bool(cache.motion)), shape)
         super().__init__(config, _Shape(net.config, cache.model), net, out, device)
         self.cache = cache
-        self._decisions = {
+        decisions = {
             name: np.flatnonzero(~_held_out(rows.clip, cache.clips))
             for name, rows in cache.motion.items()
         }
+        self._decisions = {name: places for name, places in decisions.items() if len(places)}
 
     def batches(self) -> Iterator[tuple[LatentFrames, Tensor]]:
         """Endless: a group of latent frames, and which of them. Depends on the seed and the number
@@ -172,11 +173,11 @@ def decision_cost(
 
 def compare_motion(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> float:
     """Cross-entropy of motion over what the adaptive model takes."""
-    nats = raw = 0.0
+    nats, raw, device = 0.0, 0.0, next(net.parameters()).device
     for name, rows in cache.motion.items():
         at = torch.from_numpy(np.flatnonzero(np.isin(rows.clip.numpy(), clips)))
         for part in at.split(20000):
-            nats += float(decision_cost(net, name, rows, part, torch.device("cpu")))
+            nats += float(decision_cost(net, name, rows, part, device))
         for bits in (rows.bits, rows.bits_y) if rows.bits_y is not None else ():
             raw += _raw_bits(bits[at])
     adaptive = sum(cache.motion_bits[i] for i in clips)
@@ -231,13 +232,12 @@ def _counts(zeros: Any, ones: Any) -> np.ndarray[Any, np.dtype[np.uint16]]:
 
 
 def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Prior:
-    """First counts from what the network's classes held in these clips, and its word for a little
-    more."""
+    """First counts from what the network's classes held in these clips, of motion in all, and its
+    word for a little more."""
     flat = flat_prior(net)
     model = GeneratorModel(net.shape, generator_of(net, flat))
     for name in model.tables:
-        start = flat[name].astype(np.int64)
-        model.tables[name] = Counts(start * COUNT_UNIT // CONFIDENCE, 1 << 50)
+        model.tables[name] = Counts(np.zeros_like(flat[name]), 1 << 50)
     for clip in clips:
         coder = BitEncoder()
         for kind, seen, tokens, depth, _ in cache.of_clip(clip):
@@ -245,16 +245,15 @@ def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Pr
     tables = {name: table.counts for name, table in model.tables.items()}
     if cache.motion:
         tables |= _motion_counts(net, cache, flat)
-    return {name: _counts(*np.moveaxis(t.astype(float), -1, 0)) for name, t in tables.items()}
+    held = {name: t + flat[name] * (COUNT_UNIT / CONFIDENCE) for name, t in tables.items()}
+    return {name: _counts(t[..., 0], t[..., 1]) for name, t in held.items()}
 
 
 def _motion_counts(net: GeneratorNet, cache: TokenCache, flat: Prior) -> dict[str, Ints]:
-    """As the rest of ``gathered_prior``, of decisions about motion."""
+    """What the network's classes of decisions about motion held in all clips."""
     layers = generator_of(net, flat).layers
     model = MotionGenerator(layers, flat)
-    tables = {
-        name: flat[name].astype(np.int64) * COUNT_UNIT // CONFIDENCE for name in MOTION_TABLES
-    }
+    tables = {name: np.zeros(flat[name].shape, np.int64) for name in MOTION_TABLES}
 
     def count(name: str, contexts: Ints, rows: Decisions, bits: Tensor, part: slice) -> None:
         at, column = np.nonzero(bits[part].numpy() >= 0)

@@ -278,19 +278,24 @@ class CacheMaker:
     def _adaptive_bits(self, grid: Grid, items: list[Tokens]) -> tuple[list[float], float]:
         """What the adaptive model takes for each latent frame, and for motion, of a GOP."""
         coder, bits = self._coder(grid, None), BitEncoder()
-        found: list[float] = []
-        code = coder.tokens.code
+        tokens: list[float] = []
+        motion: list[float] = []
 
-        def measured(*args: Any, **named: Any) -> Any:
-            before = bits.ideal_bits
-            out = code(*args, **named)
-            found.append(bits.ideal_bits - before)
-            return out
+        def measured(code: Any, found: list[float]) -> Any:
+            def measuring(*args: Any, **named: Any) -> Any:
+                before = bits.ideal_bits
+                out = code(*args, **named)
+                found.append(bits.ideal_bits - before)
+                return out
 
-        coder.tokens.code = measured
+            return measuring
+
+        coder.tokens.code = measured(coder.tokens.code, tokens)
+        if self._entropy.of_pictures:
+            coder.motion.code_field = measured(coder.motion.code_field, motion)
         for item in items:
             coder.code(bits, item)
-        return found, bits.ideal_bits - sum(found)
+        return tokens, sum(motion)
 
     def cache(self) -> TokenCache:
         groups = [
