@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..bitstream.payloads import AudioPacket
 from ..entropy.motion import Field, MotionMemory
-from ..entropy.structure import Picture, mini_gop
+from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..media.frame import Frame
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import MotionTokenizer
@@ -30,6 +30,10 @@ EFFORTS = {
     "medium": Effort(),
     "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1)),
 }
+
+# Of what a bit of motion must save, relative to a bit of tokens. The finer step of an anchor is for
+# those that are predicted from it, which gain by its samples but not by its motion
+_ANCHOR_PENALTY = 2.0
 
 
 class PictureEncoder(PictureLoop):
@@ -49,7 +53,10 @@ class PictureEncoder(PictureLoop):
             self.pictures[picture.display] = decoded
             return PictureTokens(picture, None, parts)
         step = step_of(self.step, self.scales, picture)
-        motion = self._search(picture, planes, LAMBDA_PER_STEP2 * step**2)
+        penalty = LAMBDA_PER_STEP2 * step**2
+        if picture.level == ANCHOR:
+            penalty *= _ANCHOR_PENALTY
+        motion = self._search(picture, planes, penalty)
         decoded, tokens = self.code(
             self.predictions(picture, motion), kind_of(picture), step, planes=planes
         )

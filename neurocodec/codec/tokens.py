@@ -44,7 +44,7 @@ LATENTS, PICTURES = 0, 1  # entropy models: of the families magvit2 and motion
 SCALE_ONE = 64  # of the scales
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
 # pictures of levels 0 to 4; deeper levels have the last one's
-DEFAULT_SCALES = (16, 26, 38, 46, 70, 84, 98)
+DEFAULT_SCALES = (12, 20, 30, 46, 70, 84, 98)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""How frames of a GOP are put into mini-GOPs."""
+"""How frames of a GOP are put into mini-GOPs, and what their motion must be worth."""
 
 from typing import Any
 
@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from neurocodec.codec import picture_encoder
-from neurocodec.codec.picture_encoder import GopStream
+from neurocodec.codec.picture_encoder import GopStream, PictureEncoder
+from neurocodec.entropy.motion import Field
 from neurocodec.entropy.structure import Picture, regular
+from neurocodec.tokenizer.config import MOTION_SIZES
+from neurocodec.tokenizer.motion_model import MotionTokenizer
 
 
 class Recorder:
@@ -41,3 +44,19 @@ def test_eight_frames_are_one_mini_gop_or_several(
     found = coded(21, chosen, monkeypatch)
     assert [picture for picture, _ in found] == regular(lengths, 21)
     assert all(picture.display == number for picture, number in found)
+
+
+def test_motion_of_an_anchor_must_save_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = MotionTokenizer(MOTION_SIZES["tiny"]).eval()
+    encoder = PictureEncoder(tokenizer, (2, 2), 0.1, (64,) * 7, torch.device("cpu"))
+    penalties = []
+    search = encoder._search
+
+    def noting(picture: Picture, planes: torch.Tensor, penalty: float) -> Field:
+        penalties.append(penalty)
+        return search(picture, planes, penalty)
+
+    monkeypatch.setattr(encoder, "_search", noting)
+    for picture in regular([2], 3):
+        encoder.encode(picture, torch.full((1, 6, 8, 8), 0.3))
+    assert penalties[0] == pytest.approx(2 * penalties[1])
