@@ -124,7 +124,7 @@ class TokenCache:
             state = torch.load(path, mmap=True, weights_only=True)
             frames = [LatentFrames(**f) for f in state.pop("frames")]
             return cls(frames=frames, **state)
-        except (OSError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
+        except (OSError, RuntimeError, TypeError, KeyError, AttributeError, pickle.UnpicklingError):
             raise InputError(f"{path}: not a file of tokens") from None
 
     def of_clip(self, clip: int) -> list[tuple[int, Activations, NDArray[np.int16], Ints, float]]:
