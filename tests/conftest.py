@@ -19,6 +19,7 @@ from neurocodec.media.frame import Frame
 from neurocodec.tokenizer.config import MOTION_SIZES, SIZES, MotionConfig, TokenizerConfig
 from neurocodec.tokenizer.model import Tokenizer
 from neurocodec.tokenizer.motion_model import MotionTokenizer
+from tests.generators import random_parts
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,6 +83,26 @@ def tiny_motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     models.write_bundle(path, "tiny-motion", tokenizer, prior, {})
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_generated(tiny: Path) -> Path:
+    """Path of the bundle ``tiny`` with a generator, a random one."""
+    return _with_generator(tiny)
+
+
+@pytest.fixture(scope="session")
+def tiny_motion_generated(tiny_motion: Path) -> Path:
+    """Path of the bundle ``tiny_motion`` with a generator, a random one."""
+    return _with_generator(tiny_motion)
+
+
+def _with_generator(path: Path) -> Path:
+    bundle = models.read_bundle(path)
+    target = path.with_stem(path.stem + "-generated")
+    parts = random_parts(bundle.shape)
+    models.write_bundle(target, target.stem, bundle.tokenizer(), bundle.prior(), {}, parts)
+    return target
 
 
 def moving_picture(frames: int, width: int, height: int) -> list[Frame]:

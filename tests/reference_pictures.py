@@ -1,4 +1,4 @@
-"""Section 10 of ``bitstream_spec.md``: entropy model 1.
+"""Section 10 of ``bitstream_spec.md``: entropy model 1, and entropy model 3 as far as it is that.
 
 A part of the reader in ``reference_reader.py``, which see.
 """
@@ -9,6 +9,7 @@ import hashlib
 import struct
 from typing import NamedTuple
 
+from .reference_generator import Generator, GeneratorModel, Known, schedule_of
 from .reference_tokens import (
     RAW,
     Latent,
@@ -334,9 +335,14 @@ def point(before: Latent, cell: Place, source: Latent, place: Place, shape: Shap
 class Gop:
     def __init__(
         self, shape: Shape, prior: dict[str, Table], width: int, height: int, frames: int,
-        data: bytes,
+        data: bytes, generator: Generator | None = None, step: int = 0,
     ) -> None:  # fmt: skip
-        decoder = RangeDecoder(data[7:])  # behind the scales
+        """step: VIDEO's, which a generator sees."""
+        self.scales = [max(scale, 1) for scale in data[:7]] + [1] * (7 - len(data[:7]))
+        self.step, self.generator = step, None
+        decoder = RangeDecoder(data[7:] if generator is None else data[8:])
+        if generator is not None:
+            self.generator = GeneratorModel(shape, generator, decoder, schedule_of(data[7:8]))
         own = "motion_"
         motion = {k.removeprefix(own): v for k, v in prior.items() if k.startswith(own)}
         others = {k: v for k, v in prior.items() if not k.startswith(own)}
@@ -360,7 +366,7 @@ class Gop:
         grids: list[Latent] = []
         for kind, (h, w) in enumerate(sizes):
             before = enlarged(grids[-1], h, w, self.shape) if grids else None
-            grids.append(self.model.latent(h, w, kind, before))
+            grids.append(self.grid(h, w, kind, before, picture))
         return CodedPicture(picture, None, grids)
 
     def predicted(self, picture: Picture) -> CodedPicture:
@@ -370,7 +376,22 @@ class Gop:
         grids = [reference.grids[-1] for reference in references]
         before = pointed_at(field, grids, self.h, self.w, self.shape)
         kind = 4 if max(picture.references) > picture.place else 3
-        return CodedPicture(picture, field, [self.model.latent(self.h, self.w, kind, before)])
+        grid = self.grid(self.h, self.w, kind, before, picture, field)
+        return CodedPicture(picture, field, [grid])
+
+    def grid(
+        self, h: int, w: int, kind: int, before: Latent | None, picture: Picture,
+        field: Field | None = None,
+    ) -> Latent:  # fmt: skip
+        if self.generator is None:
+            return self.model.latent(h, w, kind, before)
+        scale = self.scales[kind if kind < 2 else 2 + min(picture.level, 4)]
+        known = Known(5, kind, picture.level, self.step * scale, before)
+        if field is not None:
+            known = known._replace(
+                modes=field.modes, vectors=field.vectors, distances=self.distances(picture)
+            )
+        return self.generator.latent(h, w, known)
 
     def distances(self, picture: Picture) -> tuple[int, int]:
         first, second = picture.references[0], picture.references[-1]
@@ -393,9 +414,10 @@ class Gop:
 
 
 def decode_pictures(
-    shape: Shape, prior: dict[str, Table], width: int, height: int, frames: int, data: bytes
-) -> list[CodedPicture]:
-    gop = Gop(shape, prior, width, height, frames, data)
+    shape: Shape, prior: dict[str, Table], width: int, height: int, frames: int, data: bytes,
+    generator: Generator | None = None, step: int = 0,
+) -> list[CodedPicture]:  # fmt: skip
+    gop = Gop(shape, prior, width, height, frames, data, generator, step)
     return [gop.picture() for _ in range(frames)]
 
 

@@ -2,7 +2,8 @@
 
 Pure Python, and independent of the package on purpose: where the two disagree, one of them or the
 specification is wrong. Section numbers are the specification's. This module reads the file, and
-``reference_tokens.py`` and ``reference_pictures.py`` what is in the tokens.
+``reference_tokens.py``, ``reference_pictures.py`` and ``reference_generator.py`` what is in the
+tokens.
 
     python -m tests.reference_reader MODEL.safetensors FILE.nc...      prints a hash for each GOP
 """
@@ -16,6 +17,9 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from .reference_generator import Generator, Layer, decode_generated_latents
 from .reference_pictures import decode_pictures, hash_pictures
 from .reference_tokens import Shape, Table, decode_latents, hash_latents
 
@@ -181,38 +185,63 @@ def read_audio(payload: bytes | None) -> list[tuple[int, int, int, bytes]]:
 # 8: model bundle
 
 
-def read_bundle(data: bytes) -> tuple[Shape, dict[str, Table]]:
-    """Of a safetensors file: the tokens' shape and the prior."""
+def read_bundle(data: bytes) -> tuple[Shape, dict[str, Table], Generator | None]:
+    """Of a safetensors file: the tokens' shape, the prior, and the generator if there is one."""
     size = int.from_bytes(data[:8], "little")
     directory = json.loads(data[8 : 8 + size])
-    config = json.loads(directory["__metadata__"]["neurocodec"])["tokenizer"]
-    prior = {}
+    description = json.loads(directory["__metadata__"]["neurocodec"])
+    formats = {"U8": ("prior.", "<u1"), "U16": ("generator.prior.", "<u2"),
+               "I8": ("generator.", "<i1"), "I32": ("generator.", "<i4")}  # fmt: skip
+    found: dict[str, np.ndarray] = {}
     for key, entry in directory.items():
-        if not key.startswith("prior."):
-            continue
-        assert entry["dtype"] == "U8"
-        blocks, contexts, _ = entry["shape"]
-        begin, end = (8 + size + offset for offset in entry["data_offsets"])
-        values = list(data[begin:end])
-        pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
-        prior[key.removeprefix("prior.")] = [
-            pairs[b * contexts : (b + 1) * contexts] for b in range(blocks)
-        ]
-    return Shape(config["quantizer"], config["stages"], config["bits"]), prior
+        if key.startswith(("prior.", "generator.")):
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            prefix, format_ = formats[entry["dtype"]]
+            assert key.startswith(prefix)
+            found[key] = np.frombuffer(data[begin:end], format_).reshape(entry["shape"])
+
+    def tables(prefix: str) -> dict[str, Table]:
+        return {
+            k.removeprefix(prefix): v.tolist() for k, v in found.items() if k.startswith(prefix)
+        }
+
+    generator = None
+    if "generator" in description:
+        layers = {}
+        for key, weights in found.items():
+            if key.endswith(".weight"):
+                name = key.removesuffix("weight")
+                biases, multipliers = (found[name + part] for part in ("bias", "multiplier"))
+                layers[name.removeprefix("generator.").removesuffix(".")] = Layer(
+                    weights.astype(np.int64), biases.tolist(), multipliers.tolist()
+                )
+        config = description["generator"]
+        prior = tables("generator.prior.")
+        generator = Generator(config["hidden"], config["blocks"], layers, prior)
+    config = description["tokenizer"]
+    shape = Shape(config["quantizer"], config["stages"], config["bits"])
+    return shape, tables("prior."), generator
 
 
 def hashes(bundle: bytes, data: bytes) -> dict[str, str]:
     """GOP number -> hash of its tokens, of those GOPs that are undamaged."""
-    shape, prior = read_bundle(bundle)
+    shape, prior, generator = read_bundle(bundle)
     file = read_file(data)
     found = {}
     for number, gop in file.gops.items():
-        arguments = (shape, prior, file.width, file.height, gop.frames, gop.tokens)
+        size = (file.width, file.height, gop.frames)
         if file.entropy_model == 0:
-            found[str(number)] = hash_latents(decode_latents(*arguments), shape)
+            latents = decode_latents(shape, prior, *size, gop.tokens)
+            found[str(number)] = hash_latents(latents, shape)
+        elif file.entropy_model == 2:
+            assert generator is not None
+            latents = decode_generated_latents(shape, generator, *size, gop.step, gop.tokens)
+            found[str(number)] = hash_latents(latents, shape)
         else:
-            assert file.entropy_model == 1
-            found[str(number)] = hash_pictures(decode_pictures(*arguments), shape)
+            assert file.entropy_model in (1, 3)
+            of_generator = generator if file.entropy_model == 3 else None
+            pictures = decode_pictures(shape, prior, *size, gop.tokens, of_generator, gop.step)
+            found[str(number)] = hash_pictures(pictures, shape)
     return found
 
 

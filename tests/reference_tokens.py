@@ -88,6 +88,8 @@ def bounds_class(value: int, bounds: list[int]) -> int:
 class Tables:
     """Counts, and groups of bits that are coded with them; 5.2."""
 
+    unit, limit = 1, 1023
+
     def __init__(self, prior: dict[str, Table], decoder: RangeDecoder) -> None:
         self.decoder = decoder
         self.tables = {
@@ -104,11 +106,32 @@ class Tables:
             ks.append(min(max(k, 1), 65535))
         bits = self.decoder.group(ks)
         for context, bit in zip(contexts, bits, strict=True):
-            counts[context][bit] += 1
+            counts[context][bit] += self.unit
         for context in contexts:
-            while sum(counts[context]) > 1023:
+            while sum(counts[context]) > self.limit:
                 counts[context][:] = [(n + 1) // 2 for n in counts[context]]
         return bits
+
+    def escapes(
+        self, sizes: dict[tuple[Place, int], int], escaped: list[tuple[Place, int]]
+    ) -> None:
+        """5.5: the rest of magnitudes whose 14 bits were all 1, and the limit of all."""
+        going = escaped
+        length = dict.fromkeys(escaped, 0)
+        for _ in range(12):
+            bits = self.decoder.group([RAW] * len(going))
+            going = [item for item, bit in zip(going, bits, strict=True) if bit]
+            for item in going:
+                length[item] += 1
+        number = dict.fromkeys(escaped, 1)
+        for i in range(11, -1, -1):
+            going = [item for item in escaped if length[item] > i]
+            for item, bit in zip(going, self.decoder.group([RAW] * len(going)), strict=True):
+                number[item] = 2 * number[item] + bit
+        for item in escaped:
+            sizes[item] += number[item] - 1
+        for item in sizes:
+            sizes[item] = min(sizes[item], 4095)
 
 
 class Model(Tables):
@@ -228,22 +251,7 @@ class Model(Tables):
             going = [item for item, bit in zip(going, bits, strict=True) if bit]
             for item in going:
                 sizes[item] += 1
-        escaped = going
-        length = dict.fromkeys(escaped, 0)
-        for _ in range(12):
-            bits = self.decoder.group([RAW] * len(going))
-            going = [item for item, bit in zip(going, bits, strict=True) if bit]
-            for item in going:
-                length[item] += 1
-        number = dict.fromkeys(escaped, 1)
-        for i in range(11, -1, -1):
-            going = [item for item in escaped if length[item] > i]
-            for item, bit in zip(going, self.decoder.group([RAW] * len(going)), strict=True):
-                number[item] = 2 * number[item] + bit
-        for item in escaped:
-            sizes[item] += number[item] - 1
-        for item in sizes:
-            sizes[item] = min(sizes[item], 4095)
+        self.escapes(sizes, going)
 
 
 def decode_latents(

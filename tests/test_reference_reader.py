@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import neurocodec
 from neurocodec import models
-from neurocodec.bitstream.payloads import STEP_ONE
+from neurocodec.bitstream.payloads import STEP_ONE, VideoGop
 from neurocodec.bitstream.reader import Reader
 from neurocodec.codec.tokens import (
+    GENERATED_LATENTS,
+    GENERATED_PICTURES,
     PICTURES,
     EntropyModel,
     GopEncoder,
@@ -19,13 +22,15 @@ from neurocodec.codec.tokens import (
     PictureCoder,
     PictureTokens,
     Tokens,
+    decode_tokens,
     grids_of,
     hash_tokens,
     kind_of,
 )
 from neurocodec.codec.verify import verify
-from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape
-from neurocodec.entropy.binary import BitDecoder
+from neurocodec.entropy.adaptive import UNARY, ContextModel, Prior, TokenShape
+from neurocodec.entropy.binary import BitDecoder, Counts
+from neurocodec.entropy.integer import BUCKETS
 from neurocodec.entropy.motion import (
     DIRECT,
     FIRST,
@@ -37,8 +42,10 @@ from neurocodec.entropy.motion import (
 )
 from neurocodec.entropy.motion import TABLES as MOTION_TABLES
 from neurocodec.entropy.structure import regular
-from tests import reference_pictures, reference_reader, reference_tokens
+from tests import reference_generator, reference_pictures, reference_reader, reference_tokens
+from tests.bitstream.small import HEADER
 from tests.conftest import tiny_motion_tokenizer, tiny_tokenizer, write_clip
+from tests.generators import random_generator, random_parts
 
 
 def random_prior(shape: TokenShape, seed: int = 0) -> Prior:
@@ -219,3 +226,132 @@ def test_those_pictures_have_everything() -> None:
     assert {len(p.picture.refs) for p in pictures} == {0, 1, 2}
     assert {kind_of(p.picture) for p in pictures} == {2, 3, 4}
     assert {m for p in pictures if p.motion for m in p.motion.mode.flat} == {0, 1, 2, 3}
+
+
+# -- with a generator ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("steps", "size"), [(1, (40, 24)), (4, (33, 41)), (16, (16, 8))])
+def test_tokens_of_a_file_with_a_generator(
+    tmp_path: Path, bundle: Path, steps: int, size: tuple[int, int]
+) -> None:
+    """The prior of entropy model 0 in this bundle is one that the others must not start from."""
+    source, out = write_clip(tmp_path / "in.mkv", 6, *size), tmp_path / "out.nc"
+    path = with_generator(bundle, tmp_path / "with.safetensors", steps)
+    neurocodec.compress(source, out, model=str(path), gop=5, steps=steps)
+    assert_same_tokens(out, path, GENERATED_LATENTS)
+
+
+@pytest.mark.parametrize(
+    ("steps", "frames", "size"), [(1, 1, (1, 1)), (5, 9, (40, 24)), (16, 4, (33, 41))]
+)
+def test_tokens_of_a_file_of_pictures_with_a_generator(
+    tmp_path: Path, motion_bundle: Path, steps: int, frames: int, size: tuple[int, int]
+) -> None:
+    source, out = write_clip(tmp_path / "in.mkv", frames, *size), tmp_path / "out.nc"
+    path = with_generator(motion_bundle, tmp_path / "with.safetensors", steps)
+    neurocodec.compress(source, out, model=str(path), quality=40, steps=steps)
+    assert_same_tokens(out, path, GENERATED_PICTURES)
+
+
+def with_generator(path: Path, target: Path, seed: int) -> Path:
+    bundle = models.read_bundle(path)
+    parts = random_parts(bundle.shape, seed)
+    models.write_bundle(target, "with", bundle.tokenizer(), bundle.prior(), {}, parts)
+    return target
+
+
+def assert_same_tokens(file: Path, bundle: Path, entropy_model: int) -> None:
+    data, report = file.read_bytes(), verify(file, str(bundle), tokens=True)
+    assert report.damage == []
+    assert reference_reader.read_file(data).entropy_model == entropy_model
+    assert reference_reader.hashes(bundle.read_bytes(), data) == report.tokens
+
+
+def plain_generator(shape: TokenShape, seed: int) -> reference_generator.Generator:
+    parts = random_parts(shape, seed)
+    layers = {
+        name: reference_generator.Layer(
+            parts.arrays[f"{name}.weight"].astype(np.int64),
+            parts.arrays[f"{name}.bias"].tolist(),
+            parts.arrays[f"{name}.multiplier"].tolist(),
+        )
+        for name in parts.config.layers(shape)
+    }
+    prior = {name: table.tolist() for name, table in parts.prior.items()}
+    return reference_generator.Generator(parts.config.hidden, parts.config.blocks, layers, prior)
+
+
+def decode_both(
+    shape: TokenShape, seed: int, grid: tuple[int, int], frames: int, data: bytes
+) -> tuple[list[Tokens], str]:
+    """Tokens by the package, and the hash by the reference."""
+    number = GENERATED_PICTURES if shape.depths_by_kind else GENERATED_LATENTS
+    prior, generator = random_prior(shape, seed), random_generator(shape, seed)
+    (h, w), step = grid, 1 + 4321 * seed**3
+    header = replace(HEADER, width=8 * w, height=8 * h, entropy_model=number)
+    gop = VideoGop(frames, 0, 1, step, data)
+    ours = list(decode_tokens(header, gop, EntropyModel(number, shape, prior, generator)))
+    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits)
+    other = plain_generator(shape, seed)
+    if number == GENERATED_PICTURES:
+        tables = {name: table.tolist() for name, table in prior.items()}
+        pictures = reference_pictures.decode_pictures(
+            plain, tables, 8 * w, 8 * h, frames, data, other, step
+        )
+        return ours, reference_pictures.hash_pictures(pictures, plain)
+    latents = reference_generator.decode_generated_latents(
+        plain, other, 8 * w, 8 * h, frames, step, data
+    )
+    return ours, reference_tokens.hash_latents(latents, plain)
+
+
+NOISE_SHAPES = [
+    TokenShape("levels", 6, 4),
+    TokenShape("signs", 5, 3),
+    TokenShape("levels", 1, 1),
+    PICTURE_SHAPE,
+]
+
+
+@pytest.mark.parametrize("shape", NOISE_SHAPES)
+@pytest.mark.parametrize("seed", range(4))
+def test_tokens_of_noise_with_a_generator(shape: TokenShape, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    at = 7 if shape.depths_by_kind else 0
+    data = bytearray(rng.bytes(4000))
+    data[at] = (0, 3, 16, 255)[seed]  # the schedule
+    ours, theirs = decode_both(shape, seed, (5, 4), 9, bytes(data))
+    assert hash_tokens(ours) == theirs
+
+
+@pytest.mark.parametrize("shape", [NOISE_SHAPES[0], PICTURE_SHAPE])
+@pytest.mark.parametrize("length", [0, 1, 5, 7, 8, 11, 30])
+def test_tokens_of_too_few_bytes_with_a_generator(shape: TokenShape, length: int) -> None:
+    ours, theirs = decode_both(shape, 1, (3, 3), 4, bytes(range(100, 100 + length)))
+    assert hash_tokens(ours) == theirs
+
+
+def test_that_noise_has_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every depth, escapes, large tokens, and nearly every bucket."""
+    used: dict[int, set[int]] = {}  # contexts, by how many there are in the table
+    code = Counts.code
+
+    def watching(self: Counts, coder: Any, bits: Any, block: int, contexts: Any) -> Any:
+        used.setdefault(self.counts.shape[1], set()).update(contexts.tolist())
+        return code(self, coder, bits, block, contexts)
+
+    monkeypatch.setattr(Counts, "code", watching)
+    depths: set[int] = set()
+    largest = 0
+    for seed in range(4):
+        data = bytes([4]) + np.random.default_rng(seed).bytes(8000)
+        for item in decode_both(NOISE_SHAPES[0], seed, (5, 4), 9, data)[0]:
+            assert isinstance(item, LatentTokens)
+            depths.update(item.depth.ravel().tolist())
+            largest = max(largest, int(np.abs(item.tokens).max()))
+    assert depths == set(range(7))
+    assert largest > 255  # whose logarithm is more than an activation can be
+    assert used[BUCKETS] == set(range(BUCKETS))
+    assert len(used[UNARY * BUCKETS]) > UNARY * BUCKETS / 2
+    assert {context // BUCKETS for context in used[8 * BUCKETS]} == set(range(1, 8))

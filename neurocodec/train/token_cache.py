@@ -143,7 +143,7 @@ class TokenCache:
             state["frames"] = [LatentFrames(**f) for f in state["frames"]]
             state["motion"] = {name: Decisions(**rows) for name, rows in state["motion"].items()}
             return cls(**state)
-        except (OSError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
+        except (OSError, RuntimeError, TypeError, KeyError, AttributeError, pickle.UnpicklingError):
             raise InputError(f"{path}: not a file of tokens") from None
 
     def of_clip(self, clip: int) -> list[tuple[int, Activations, NDArray[np.int16], Ints, float]]:

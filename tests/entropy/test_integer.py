@@ -1,0 +1,181 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from neurocodec.entropy.integer import (
+    BUCKETS,
+    MAX_ACTIVATION,
+    MAX_BIAS,
+    MAX_INPUTS,
+    MAX_MULTIPLIER,
+    MAX_WEIGHT,
+    ONE,
+    SHIFT,
+    Layer,
+    added,
+    bucket,
+    layer,
+    log2_sixteenths,
+    log_activation,
+    relu,
+    windows,
+)
+
+UNIT = 1 << SHIFT  # a multiplier of 1
+
+
+def arrays(outputs: int, inputs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return (
+        rng.integers(-MAX_WEIGHT, MAX_WEIGHT, (outputs, inputs), np.int8, endpoint=True),
+        rng.integers(-MAX_BIAS, MAX_BIAS, outputs, np.int32, endpoint=True),
+        rng.integers(0, MAX_MULTIPLIER, outputs, np.int32, endpoint=True),
+    )
+
+
+def simple(weight: list[list[int]], bias: int = 0, multiplier: int = UNIT) -> Layer:
+    n = len(weight)
+    return layer(
+        np.array(weight, np.int8), np.full(n, bias, np.int32), np.full(n, multiplier, np.int32)
+    )
+
+
+def plain(weight: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, x: list[int]) -> list[int]:
+    """In Python's integers, which know no limits."""
+    sums = [sum(int(w) * v for w, v in zip(row, x, strict=True)) for row in weight]
+    scaled = [(t + int(b)) * int(m) for t, b, m in zip(sums, bias, multiplier, strict=True)]
+    return [(v + 2 ** (SHIFT - 1)) // 2**SHIFT for v in scaled]
+
+
+@pytest.mark.parametrize("inputs", [1, 7, 500, MAX_INPUTS])
+def test_a_layer_is_exact(inputs: int) -> None:
+    parts = arrays(9, inputs)
+    x = np.random.default_rng(1).integers(-MAX_ACTIVATION, MAX_ACTIVATION, (5, inputs), np.int8)
+    found = layer(*parts)(x)
+    assert found.tolist() == [plain(*parts, row.tolist()) for row in x]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("order", range(3))
+def test_the_largest_sums_are_exact_in_any_order(sign: int, order: int) -> None:
+    """The last product makes the sum odd: no bit of it may be lost."""
+    weight = np.full((1, MAX_INPUTS), MAX_WEIGHT, np.int8)
+    x = np.full(MAX_INPUTS, sign * MAX_ACTIVATION, np.int8)
+    weight[0, -1] = 1
+    at = np.random.default_rng(order).permutation(MAX_INPUTS)
+    found = layer(weight[:, at], np.zeros(1, np.int32), np.full(1, UNIT, np.int32))(x[None])
+    assert found.item() == sign * MAX_ACTIVATION * (MAX_WEIGHT * (MAX_INPUTS - 1) + 1)
+
+
+def test_the_order_of_inputs_does_not_matter() -> None:
+    weight, bias, multiplier = arrays(20, MAX_INPUTS)
+    rng = np.random.default_rng(0)
+    x = rng.choice(np.array([-MAX_ACTIVATION, MAX_ACTIVATION], np.int8), (4, MAX_INPUTS))
+    first = layer(weight, bias, multiplier)(x)
+    for _ in range(3):
+        at = rng.permutation(MAX_INPUTS)
+        np.testing.assert_array_equal(layer(weight[:, at], bias, multiplier)(x[:, at]), first)
+
+
+def test_the_limits_are_within_float32() -> None:
+    assert MAX_ACTIVATION * MAX_WEIGHT * MAX_INPUTS < 1 << 24
+    assert (MAX_ACTIVATION * MAX_WEIGHT * MAX_INPUTS + MAX_BIAS) * MAX_MULTIPLIER < 1 << 62
+
+
+def test_the_largest_bias_and_multiplier() -> None:
+    for sign in (1, -1):
+        found = simple([[0]], sign * MAX_BIAS, MAX_MULTIPLIER)(np.zeros((1, 1), np.int8))
+        assert found.item() == (sign * MAX_BIAS * MAX_MULTIPLIER + UNIT // 2) // UNIT
+
+
+def test_halves_are_rounded_up() -> None:
+    half = simple([[1]], multiplier=UNIT // 2)
+    x = np.array([[-3], [-2], [-1], [0], [1], [2], [3]], np.int8)
+    assert half(x).ravel().tolist() == [-1, -1, 0, 0, 1, 1, 2]
+    below = simple([[1]], multiplier=UNIT // 2 - 1)
+    assert below(x).ravel().tolist() == [-1, -1, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("bad", ["weight", "-weight", "inputs", "bias", "-bias", "multiplier"])
+def test_what_could_be_inexact_is_refused(bad: str) -> None:
+    weight, bias, multiplier = arrays(3, MAX_INPUTS)
+    layer(weight, bias, multiplier)
+    if bad == "inputs":
+        weight = np.zeros((3, MAX_INPUTS + 1), np.int8)
+    elif bad == "multiplier":
+        multiplier[1] = -1
+    else:
+        sign = -1 if bad.startswith("-") else 1
+        if bad.endswith("weight"):
+            weight[1, 5] = sign * (MAX_WEIGHT + 1)
+        else:
+            bias[2] = sign * (MAX_BIAS + 1)
+    with pytest.raises(ValueError, match=r"too large|out of range"):
+        layer(weight, bias, multiplier)
+
+
+def test_the_smallest_int8_and_int32_are_refused() -> None:
+    """Their absolute values do not fit their types."""
+    weight, bias, multiplier = arrays(1, 1)
+    with pytest.raises(ValueError, match="too large"):
+        layer(np.full_like(weight, -128), bias, multiplier)
+    with pytest.raises(ValueError, match="out of range"):
+        layer(weight, np.full_like(bias, -(2**31)), multiplier)
+
+
+def test_rows_of_a_layer() -> None:
+    parts = arrays(9, 30)
+    x = np.random.default_rng(1).integers(-127, 127, (5, 30), np.int8)
+    np.testing.assert_array_equal(layer(*parts).rows(2, 6)(x), layer(*parts)(x)[:, 2:6])
+
+
+def test_activations_are_limited() -> None:
+    x = np.array([-1000, -1, 0, 1, 127, 128, 10**12])
+    assert relu(x).tolist() == [0, 0, 0, 1, 127, 127, 127]
+    start = np.array([-127, 127, 5, -5], np.int8)
+    assert added(start, np.array([-1, 1, 3, 10**12])).tolist() == [-127, 127, 8, 127]
+    assert relu(x).dtype == added(start, np.zeros(4, np.int64)).dtype == np.int8
+
+
+def test_buckets_are_clipped() -> None:
+    half = BUCKETS // 2
+    logits = np.array([-(10**12), -half - 1, -half, -1, 0, 1, half - 1, half, 10**12])
+    expected = [0, 0, 0, half - 1, half, half + 1, BUCKETS - 1, BUCKETS - 1, BUCKETS - 1]
+    assert bucket(logits).tolist() == expected
+
+
+def test_logarithms() -> None:
+    powers = [2**i for i in range(40)]
+    assert log2_sixteenths(np.array(powers)).tolist() == [16 * i for i in range(40)]
+    near = np.array([n + d for n in powers[6:] for d in (-1, 0, 1)])
+    every = np.concatenate([np.arange(1, 5000), near])
+    for n, found in zip(every.tolist(), log2_sixteenths(every).tolist(), strict=True):
+        exponent = n.bit_length() - 1
+        assert found == 16 * exponent + (16 * n) // (1 << exponent) - 16
+        assert -2.4 < found - 16 * math.log2(n) <= 0.01
+    ordered = log2_sixteenths(np.arange(1, 5000)).tolist()
+    assert all(b >= a for a, b in pairwise(ordered))
+
+
+def test_log_activation() -> None:
+    x = np.array([0, 1, 2, 3, 7, 15, 4095])
+    assert log_activation(x).tolist() == [0, ONE, 24, 2 * ONE, 3 * ONE, 4 * ONE, MAX_ACTIVATION]
+    assert log_activation(x).dtype == np.int8
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2])
+def test_windows(reach: int) -> None:
+    h, w, c = 3, 4, 2
+    inside = np.arange(1, 1 + h * w * c, dtype=np.int8).reshape(h, w, c)
+    field = np.pad(inside, ((reach, reach), (reach, reach), (0, 0)))
+    cells = np.array([7, 0, 11])
+    found = windows(field, cells, reach)
+    for cell, row in zip(cells.tolist(), found, strict=True):
+        expected: list[int] = []
+        for y in range(cell // w - reach, cell // w + reach + 1):
+            for x in range(cell % w - reach, cell % w + reach + 1):
+                there = 0 <= y < h and 0 <= x < w
+                expected += inside[y, x].tolist() if there else [0] * c
+        assert row.tolist() == expected
