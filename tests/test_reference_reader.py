@@ -362,7 +362,7 @@ def test_that_noise_has_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counts, "code", watching)
     depths: set[int] = set()
     largest = 0
-    for seed in range(4):
+    for seed in range(8):
         data = bytes([4]) + np.random.default_rng(seed).bytes(8000)
         for item in decode_both(NOISE_SHAPES[0], seed, (5, 4), 9, data)[0]:
             assert isinstance(item, LatentTokens)

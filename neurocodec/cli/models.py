@@ -55,6 +55,8 @@ def show(model: str | None, as_json: bool) -> None:
         "tokenizer": bundle.config.to_dict(),
         "card": bundle.card,
     }
+    if bundle.generator_config is not None:
+        facts["generator"] = bundle.generator_config.to_dict()
     if as_json:
         print_json(facts)
         return

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..entropy.structure import ANCHOR, INTRA, Picture, regular
+
 Thumbnail = NDArray[np.uint8]
 _SHORT_SIDE = 90  # pixels of a thumbnail, about
 LONG, SHORT = 8, 2  # frames of a mini-GOP
-_FAST = 250.0  # squared error of a frame predicted from the one before it
+# What steps from picture to picture, of one frame each, and mini-GOPs of SHORT may be estimated to
+# need, relative to one of LONG; see docs/decisions.md, "how long mini-GOPs are"
+_STEPS_PAY, _SHORT_PAY = 0.93, 1.02
+_STILL = 0.3  # bits a sample below which frames differ by so little that noise would decide
+_CODED = 4.0  # squared error of a thumbnail that begins to cost
 _FLOW_SIDE = 32  # pixels: OpenCV's DIS flow reads beyond pictures that are smaller
 _CUT_FLOOR = 10.0  # grey levels: mean change below which nothing is a cut
 _CUT_FACTOR = 3.0  # times the change of the frame before
@@ -54,18 +63,59 @@ class CutFinder:
         return self._change > _CUT_FLOOR and self._change > _CUT_FACTOR * (before + 1)
 
 
-def compensated_error(frame: Thumbnail, reference: Thumbnail) -> float:
-    """Mean squared error of a frame predicted by optical flow, or by none where that is better."""
+def compensated_error(frame: Thumbnail, *references: Thumbnail) -> float:
+    """Mean squared error of a frame predicted by motion; see ``_errors``."""
+    return float(_errors(frame, references).mean())
+
+
+def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail]) -> int:
+    """Frames of each of the mini-GOPs as which the frames after the anchor, at most LONG, are best
+    coded: LONG (all of them), SHORT or 1.
+
+    Pictures far apart let those between profit from both sides, where motion explains them; where
+    it does not, steps from each picture to the next cost less than the one far step.
+    """
+    frames = (anchor, *following)
+    whole = _bits(frames, LONG)
+    if whole < _STILL * len(following):
+        return LONG
+    steps = _bits(frames, 1)
+    if steps < _STEPS_PAY * whole:
+        return 1
+    return SHORT if max(steps, _bits(frames, SHORT)) < _SHORT_PAY * whole else LONG
+
+
+def _bits(frames: Sequence[Thumbnail], length: int) -> float:
+    """Estimated bits a sample of all frames but the first, added, in mini-GOPs of this length."""
+    total = 0.0
+    for picture in regular([length], len(frames)):
+        if picture.level != INTRA:
+            error = _errors(frames[picture.display], [frames[r] for r in _nearest(picture)])
+            total += float(np.log2(1 + error / _CODED).mean()) / 2
+    return total
+
+
+def _nearest(picture: Picture) -> tuple[int, ...]:
+    """An anchor's other reference is too far away to change anything."""
+    return picture.refs[:1] if picture.level == ANCHOR else picture.refs
+
+
+def _errors(frame: Thumbnail, references: Sequence[Thumbnail]) -> NDArray[np.float32]:
+    """Squared error around each pixel of the best of predictions by optical flow, by none, and of
+    two references by the mean of both."""
+    predictions: list[NDArray[Any]] = [_moved(frame, reference) for reference in references]
+    predictions += [reference.astype(np.float32) for reference in references]
+    if len(references) == 2:
+        predictions += [(predictions[i] + predictions[i + 1]) / 2 for i in (0, 2)]
+    target = frame.astype(np.float32)
+    errors = [cv2.blur(np.square(target - p), (8, 8)) for p in predictions]
+    return np.asarray(np.min(errors, axis=0), np.float32)
+
+
+def _moved(frame: Thumbnail, reference: Thumbnail) -> NDArray[np.float32]:
     flow = optical_flow(frame, reference)
     h, w = frame.shape
     x = flow[..., 0] + np.arange(w, dtype=np.float32)
     y = flow[..., 1] + np.arange(h, dtype=np.float32)[:, None]
     moved = cv2.remap(reference, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    target = frame.astype(np.float32)
-    errors = [cv2.blur(np.square(target - p), (8, 8)) for p in (moved, reference)]
-    return float(np.minimum(*errors).mean())
-
-
-def mini_gop_length(anchor: Thumbnail, following: Thumbnail) -> int:
-    """Frames of the next mini-GOP: few where even the frame after the anchor is hard to predict."""
-    return SHORT if compensated_error(following, anchor) > _FAST else LONG
+    return moved.astype(np.float32)

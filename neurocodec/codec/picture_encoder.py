@@ -1,7 +1,7 @@
 """Frames -> tokens of the ``motion`` family, GOP by GOP.
 
 A GOP is coded a mini-GOP at a time: its last picture first, then those between by bisection. Scene
-cuts start a new GOP. Where pictures far apart have little in common, mini-GOPs are shorter.
+cuts start a new GOP. Where motion does not reach far, mini-GOPs are shorter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..bitstream.payloads import AudioPacket
 from ..entropy.motion import Field, MotionMemory
-from ..entropy.structure import Picture, mini_gop
+from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..media.frame import Frame
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import MotionTokenizer
@@ -30,6 +30,10 @@ EFFORTS = {
     "medium": Effort(),
     "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1)),
 }
+
+# Of what a bit of motion must save, relative to a bit of tokens. The finer step of an anchor is for
+# those that are predicted from it, which gain by its samples but not by its motion
+_ANCHOR_PENALTY = 2.0
 
 
 class PictureEncoder(PictureLoop):
@@ -49,7 +53,10 @@ class PictureEncoder(PictureLoop):
             self.pictures[picture.display] = decoded
             return PictureTokens(picture, None, parts)
         step = step_of(self.step, self.scales, picture)
-        motion = self._search(picture, planes, LAMBDA_PER_STEP2 * step**2)
+        penalty = LAMBDA_PER_STEP2 * step**2
+        if picture.level == ANCHOR:
+            penalty *= _ANCHOR_PENALTY
+        motion = self._search(picture, planes, penalty)
         decoded, tokens = self.code(
             self.predictions(picture, motion), kind_of(picture), step, planes=planes
         )
@@ -85,33 +92,34 @@ class GopStream:
         self._loop = loop
         self._before = self._anchor = 0  # displays of the last two anchors
         self._anchor_small: Thumbnail | None = None
-        self._last_small: Thumbnail | None = None
-        self._length = LONG
-        self._waiting: list[Tensor] = []
+        self._waiting: list[tuple[Tensor, Thumbnail]] = []
 
     def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
         if self._anchor_small is None:
             self._anchor_small = small
             yield self._loop.encode(Picture(0, (), 0), planes)
             return
-        if not self._waiting:
-            self._length = mini_gop_length(self._anchor_small, small)
-        self._waiting.append(planes)
-        self._last_small = small
-        if len(self._waiting) == self._length:
+        self._waiting.append((planes, small))
+        if len(self._waiting) == LONG:
             yield from self.flush()
 
     def flush(self) -> Iterator[PictureTokens]:
-        """Code the frames that wait, as one mini-GOP."""
+        """Code the frames that wait, as mini-GOPs of one length."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
+        assert self._anchor_small is not None
+        length = mini_gop_length(self._anchor_small, [small for _, small in waiting])
+        self._anchor_small = waiting[-1][1]
+        for first in range(0, len(waiting), length):
+            yield from self._mini_gop([planes for planes, _ in waiting[first : first + length]])
+
+    def _mini_gop(self, planes: list[Tensor]) -> Iterator[PictureTokens]:
         start = self._anchor
-        for picture in mini_gop(self._before, start, len(waiting)):
-            yield self._loop.encode(picture, waiting[picture.display - start - 1])
-        self._before, self._anchor = start, start + len(waiting)
+        for picture in mini_gop(self._before, start, len(planes)):
+            yield self._loop.encode(picture, planes[picture.display - start - 1])
+        self._before, self._anchor = start, start + len(planes)
         self._loop.forget((self._before, self._anchor))
-        self._anchor_small = self._last_small
 
 
 def tokenize_pictures(

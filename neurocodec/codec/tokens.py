@@ -55,7 +55,7 @@ GENERATED_LATENTS, GENERATED_PICTURES = 2, 3  # and the same with a generator
 SCALE_ONE = 64  # of the scales
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
 # pictures of levels 0 to 4; deeper levels have the last one's
-DEFAULT_SCALES = (16, 26, 38, 46, 70, 84, 98)
+DEFAULT_SCALES = (12, 20, 30, 46, 70, 84, 98)
 
 
 @dataclass

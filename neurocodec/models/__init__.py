@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 DEFAULT = "motion-small"
 _KEY = "neurocodec"
+# what reading a tensor raises: TypeError and AttributeError for types that numpy has not
+_UNREADABLE = (SafetensorError, OSError, TypeError, AttributeError)
 
 
 def token_shape(config: TokenizerConfig | MotionConfig) -> TokenShape:
@@ -110,7 +112,7 @@ class Bundle:
                     for name in config.table_shapes(shape)
                 }
             return Generator.from_arrays(config, shape, arrays, prior)
-        except (SafetensorError, OSError, ValueError) as error:
+        except (*_UNREADABLE, ValueError) as error:
             raise ModelError(f"{self.path}: generator: {error}") from None
 
     @property
@@ -123,7 +125,7 @@ class Bundle:
         try:
             with safe_open(self.path, framework="numpy") as file:
                 prior = {name: file.get_tensor(f"prior.{name}") for name in shapes}
-        except (SafetensorError, OSError) as error:
+        except _UNREADABLE as error:
             raise ModelError(f"{self.path}: {error}") from None
         for name, shape in shapes.items():
             if prior[name].shape != shape or prior[name].dtype != np.uint8:

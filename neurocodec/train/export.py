@@ -52,6 +52,8 @@ def export(
     intra pictures come from, where that is another. Raises InputError, DataError, UsageError.
     """
     state = load_checkpoint(run)
+    if "generator" in state["tokenizer"]:
+        raise UsageError(f"{run}: the run of a generator; say with --tokenizer what it is for")
     config = config_from_dict(state["tokenizer"])
     tokenizer: Any = models.build(config)
     tokenizer.load_state_dict(state["model"])

@@ -22,7 +22,7 @@ from ..entropy.generator import (
     GeneratorConfig,
     GeneratorModel,
 )
-from ..entropy.integer import BUCKETS, LOGIT_ONE, ONE, bucket, relu
+from ..entropy.integer import BUCKETS, LOGIT_ONE, MAX_INPUTS, ONE, bucket, relu
 from ..entropy.motion_generator import (
     COUNT_LIMIT,
     COUNT_UNIT,
@@ -31,7 +31,8 @@ from ..entropy.motion_generator import (
     MOTION_TABLES,
     MotionGenerator,
 )
-from ..errors import DataError, InputError
+from ..errors import DataError, InputError, UsageError
+from ..tokenizer.config import TEMPORAL_STRIDE
 from .generator_net import GeneratorNet, motion_cost
 from .run import Run, load_checkpoint
 from .token_cache import Decisions, LatentFrames, TokenCache, make_cache
@@ -214,7 +215,7 @@ def generator_of(net: GeneratorNet, prior: Prior) -> Generator:
 
 def flat_prior(net: GeneratorNet) -> Prior:
     """First counts that take the network at its word."""
-    logits = (np.arange(BUCKETS) - BUCKETS / 2 + 0.5) / LOGIT_ONE
+    logits = (np.arange(BUCKETS) - BUCKETS / 2) / LOGIT_ONE  # those of a class are rounded to it
     p = 1 / (1 + np.exp(-logits))
     pairs = _counts(1 - p, p)
     return {
@@ -232,8 +233,8 @@ def _counts(zeros: Any, ones: Any) -> np.ndarray[Any, np.dtype[np.uint16]]:
 
 
 def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Prior:
-    """First counts from what the network's classes held in these clips, of motion in all, and its
-    word for a little more."""
+    """First counts from what the network's classes held in these clips, and its word for a little
+    more."""
     flat = flat_prior(net)
     model = GeneratorModel(net.shape, generator_of(net, flat))
     for name in model.tables:
@@ -242,15 +243,18 @@ def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Pr
         coder = BitEncoder()
         for kind, seen, tokens, depth, _ in cache.of_clip(clip):
             model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
-    tables = {name: table.counts for name, table in model.tables.items()}
-    if cache.motion:
-        tables |= _motion_counts(net, cache, flat)
-    held = {name: t + flat[name] * (COUNT_UNIT / CONFIDENCE) for name, t in tables.items()}
-    return {name: _counts(t[..., 0], t[..., 1]) for name, t in held.items()}
+    found = {name: table.counts for name, table in model.tables.items()}
+    if net.config.motion:
+        found |= _motion_counts(net, cache, flat)
+    prior: Prior = {}
+    for name, counts in found.items():
+        held = counts + flat[name] * (COUNT_UNIT / CONFIDENCE)
+        prior[name] = _counts(held[..., 0], held[..., 1])
+    return prior
 
 
 def _motion_counts(net: GeneratorNet, cache: TokenCache, flat: Prior) -> dict[str, Ints]:
-    """What the network's classes of decisions about motion held in all clips."""
+    """What the network's classes held of decisions about motion, in all clips."""
     layers = generator_of(net, flat).layers
     model = MotionGenerator(layers, flat)
     tables = {name: np.zeros(flat[name].shape, np.int64) for name in MOTION_TABLES}
@@ -293,12 +297,14 @@ def train_generator(
     """Train in ``out`` on the tokens that a bundle's tokenizer makes of the videos under ``data``.
 
     tokens: file of tokens, made where it does not exist; by default one in ``out``. clips, frames,
-    crop: what is made. One clip of twelve is held out. Raises DataError, InputError.
+    crop: what is made. One clip of twelve is held out. Raises DataError, InputError, UsageError.
     """
     if not resume and (out / "checkpoint.pt").exists():
         raise DataError(f"{out}: holds a run already; give --resume or another folder")
-    file = tokens or out / "tokens.pt"
-    out.mkdir(parents=True, exist_ok=True)
+    _check(config, bundle, frames)
+    file = (tokens or out / "tokens.pt").resolve()
+    for folder in (out, file.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         make_cache(bundle, data, clips, frames, crop, effort, config.seed).save(file)
     cache = TokenCache.load(file)
@@ -309,6 +315,20 @@ def train_generator(
     if resume:
         run.resume()
     run.loop(run.batches(), run.step, run.validate, progress)
+
+
+def _check(config: GeneratorTrainConfig, bundle: models.Bundle, frames: int) -> None:
+    """Raises UsageError."""
+    try:
+        sizes = config.shape(bundle.is_motion).layers(bundle.shape)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    inputs = max(inputs for _, inputs in sizes.values())
+    if inputs > MAX_INPUTS:
+        raise UsageError(f"{config.channels} channels: a layer would have {inputs} inputs, more "
+                         f"than {MAX_INPUTS}")  # fmt: skip
+    if not bundle.is_motion and frames % TEMPORAL_STRIDE != 1:
+        raise UsageError(f"{frames} frames: give one more than a multiple of {TEMPORAL_STRIDE}")
 
 
 def add_generator(bundle: models.Bundle, run: Path, target: Path) -> None:

@@ -33,7 +33,8 @@ def _activation(x: Tensor, lowest: float = 0.0) -> Tensor:
 
 
 def _scale(weight: Tensor) -> Tensor:
-    return weight.detach().abs().amax(1, keepdim=True).clamp_min(1e-6) / MAX_WEIGHT
+    """Of each output. Where all weights are next to nothing, large enough for a multiplier."""
+    return weight.detach().abs().amax(1, keepdim=True).clamp_min(1e-3) / MAX_WEIGHT
 
 
 class RoundedLinear(nn.Linear):
@@ -170,8 +171,9 @@ class GeneratorNet(nn.Module):
             weight = layer.weight * self.mask if name == "tokens.hidden" else layer.weight
             scale = _scale(layer.weight)
             unit = LOGIT_ONE if _gives_logits(name) else ONE
-            bias = (layer.bias * ONE / scale[:, 0]).round().clamp(-MAX_BIAS, MAX_BIAS)
             multiplier = (scale[:, 0].double() * (1 << SHIFT) * unit / ONE).round()
+            bias = layer.bias.double() * (unit << SHIFT) / multiplier
+            bias = bias.round().clamp(-MAX_BIAS, MAX_BIAS)
             found[f"{name}.weight"] = (weight / scale).round().to(torch.int8).numpy()
             found[f"{name}.bias"] = bias.to(torch.int32).numpy()
             found[f"{name}.multiplier"] = multiplier.to(torch.int32).numpy()

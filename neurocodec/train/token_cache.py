@@ -45,6 +45,7 @@ from ..tokenizer.config import SPATIAL_STRIDE, step_of_quality
 from .data import load_sources
 
 logger = logging.getLogger(__name__)
+_NO_CACHE = (OSError, RuntimeError, TypeError, LookupError, AttributeError, pickle.UnpicklingError)
 _CPU = torch.device("cpu")
 
 
@@ -143,7 +144,7 @@ class TokenCache:
             state["frames"] = [LatentFrames(**f) for f in state["frames"]]
             state["motion"] = {name: Decisions(**rows) for name, rows in state["motion"].items()}
             return cls(**state)
-        except (OSError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
+        except _NO_CACHE:
             raise InputError(f"{path}: not a file of tokens") from None
 
     def of_clip(self, clip: int) -> list[tuple[int, Activations, NDArray[np.int16], Ints, float]]:

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -75,10 +76,46 @@ def test_motion_explains_a_pan_but_not_another_scene() -> None:
     assert compensated_error(two, one) < 0.1 * compensated_error(other, one)
 
 
-def test_mini_gops_are_short_where_the_next_frame_is_another() -> None:
-    one, near = (thumbnail(f) for f in pan(8, 2, 4))
-    assert mini_gop_length(one, near) == LONG
-    assert mini_gop_length(one, thumbnail(scene(9)[:, :176])) == SHORT
+def zoom(seed: int, frames: int, speed: float, width: int = 176) -> Sequence:
+    """A camera that closes in, by the factor ``1 + speed`` a frame, without noise."""
+    whole = scene(seed, width=width)
+    h, w = whole.shape
+    out = []
+    for t in range(frames):
+        scale = (1 + speed) ** t
+        move = np.array([[scale, 0, (1 - scale) * w / 2], [0, scale, (1 - scale) * h / 2]])
+        out.append(cv2.warpAffine(whole, move, (w, h), flags=cv2.INTER_CUBIC))
+    return out
+
+
+def noisy(frames: Sequence, sigma: float) -> Sequence:
+    noise = np.random.default_rng(0)
+    return [(f + noise.normal(0, sigma, f.shape)).clip(0, 255).astype(np.uint8) for f in frames]
+
+
+def length_of(frames: Sequence) -> int:
+    small = [thumbnail(f) for f in frames]
+    return mini_gop_length(small[0], small[1:])
+
+
+def test_mini_gops_are_long_where_motion_explains_pictures_far_apart() -> None:
+    assert length_of(noisy(pan(8, 9, 2), 4)) == LONG
+
+
+def test_mini_gops_are_long_where_nothing_moves() -> None:
+    assert length_of([scene(8)[:, :176]] * 9) == LONG
+
+
+def test_mini_gops_are_short_where_motion_does_not_reach_far() -> None:
+    assert length_of(noisy(pan(8, 9, 4), 4)) == SHORT
+
+
+def test_clean_pictures_that_grow_fast_go_step_by_step() -> None:
+    assert length_of(zoom(8, 9, 0.04)) == 1
+
+
+def test_for_a_last_frame_there_is_nothing_to_choose() -> None:
+    assert length_of(zoom(8, 2, 0.04)) == LONG
 
 
 def test_a_clip_may_move_fast_from_the_start() -> None:
