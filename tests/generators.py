@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
+from numpy.typing import NDArray
 
 from neurocodec import models
-from neurocodec.entropy.adaptive import Prior, TokenShape
-from neurocodec.entropy.generator import COUNT_LIMIT, Generator, GeneratorConfig
+from neurocodec.entropy.adaptive import MAX_LEVEL, Before, Prior, TokenShape
+from neurocodec.entropy.binary import BitEncoder, Bits, Counts, Ints
+from neurocodec.entropy.generator import (
+    COUNT_LIMIT,
+    MODES,
+    Generator,
+    GeneratorConfig,
+    GeneratorModel,
+    Side,
+    features,
+)
+from neurocodec.entropy.integer import Activations
+from neurocodec.entropy.motion import Field
 from neurocodec.train.generator_net import GeneratorNet
 
 SMALL = GeneratorConfig(channels=8, seen=4, hidden=6, blocks=1)
@@ -48,3 +64,55 @@ def random_generator(
 ) -> Generator:
     parts = random_parts(shape, seed, config)
     return Generator.from_arrays(config, shape, parts.arrays, parts.prior)
+
+
+Latent = tuple[int, Activations, NDArray[np.int16], Ints]  # kind, features, tokens, depth
+
+
+def random_field(rng: np.random.Generator, grid: tuple[int, int]) -> Field:
+    mv = rng.integers(-1023, 1024, (2, *grid, 2)) // rng.choice([1, 100])
+    return Field(rng.integers(0, MODES, grid).astype(np.uint8), mv.astype(np.int16))
+
+
+def random_latents(shape: TokenShape, grid: tuple[int, int], seed: int, count: int) -> list[Latent]:
+    """Tokens with a heavy tail, up to MAX_LEVEL; with motion, and what was before."""
+    rng = np.random.default_rng(seed)
+    found: list[Latent] = []
+    before = None
+    for _ in range(count):
+        kind = int(rng.integers(shape.kinds))
+        depth = rng.integers(0, shape.stages + 1, grid)
+        size = (*grid, shape.stages, shape.bits)
+        tokens = rng.choice([-1, 1], size)
+        if shape.quantizer == "levels":
+            tokens = tokens * np.minimum(rng.pareto(0.7, size), MAX_LEVEL).astype(np.int64)
+        tokens = tokens * (np.arange(shape.stages)[:, None] < depth[..., None, None])
+        side = Side(int(rng.integers(1, 1 << 28)))
+        if shape.kinds == 5:
+            distances = tuple(rng.integers(-8, 8, 2).tolist())
+            side = replace(side, level=3, motion=random_field(rng, grid), distances=distances)
+        seen = features(shape, grid, kind, before, side)
+        found.append((kind, seen, tokens.astype(np.int16), depth))
+        before = Before(depth, np.abs(tokens).astype(np.int16))
+    return found
+
+
+Group = tuple[str, int, list[int]]  # table, block and contexts
+
+
+def recorded(shape: TokenShape, generator: Generator, latent: Latent, steps: int) -> list[Group]:
+    """The groups of bits of a latent frame, in order."""
+    groups: list[Group] = []
+    code = Counts.code
+
+    def recording(self: Counts, coder: Any, bits: Bits, block: int, contexts: Ints) -> Bits:
+        (name,) = (name for name, table in model.tables.items() if table is self)
+        groups.append((name, block, contexts.tolist()))
+        return code(self, coder, bits, block, contexts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Counts, "code", recording)
+        model = GeneratorModel(shape, generator, steps)
+        kind, seen, tokens, depth = latent
+        model.code(BitEncoder(), depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
+    return groups

@@ -16,8 +16,8 @@ def test_version_and_help(cli: Cli) -> None:
     for command in ("compress", "decompress", "info", "verify", "models"):
         assert command in ended.out
     for command, options in {
-        "compress": "-q --quality --model --gop --effort --device --threads --audio --start "
-                    "--duration -y --json -v --quiet",
+        "compress": "-q --quality --model --gop --effort --entropy --steps --device --threads "
+                    "--audio --start --duration -y --json -v --quiet",
         "decompress": "--model --lossless --device --threads --start --duration -y --json -v "
                       "--quiet",
         "verify": "--tokens --json",

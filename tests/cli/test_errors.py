@@ -39,6 +39,9 @@ def test_bad_usage(cli: Cli, clip: Path, tiny: Path, tmp_path: Path) -> None:
         (("compress", clip, out, "--threads", "0"), "0"),
         (("compress", clip, out, "--device", "abacus"), "abacus"),
         (("compress", clip, clip, "-y", "--model", tiny), "same file"),
+        (("compress", clip, out, "--entropy", "huffman"), "huffman"),
+        (("compress", clip, out, "--steps", "0"), "--steps"),
+        (("compress", clip, out, "--steps", "17"), "--steps"),
         (("decompress", clip, tmp_path / "out.avi"), ".mp4"),
         (("decompress", clip, tmp_path / "out"), ".mp4"),
         (("decompress", clip, tmp_path / "out.mp4", "--lossless"), ".mkv"),
@@ -116,6 +119,8 @@ def test_bad_model(cli: Cli, clip: Path, compressed: Path, tiny: Path, tmp_path:
     check(cli("compress", clip, out, "--model", tmp_path / "no.safetensors"), 7, "No such file")
     check(cli("compress", clip, out, "--model", bad), 7)
     check(cli("models", "show", bad), 7)
+    ended = cli("compress", clip, out, "--model", tiny, "--entropy", "generator")
+    check(ended, 7, str(tiny), "has no generator")
     other = tmp_path / "other.safetensors"
     write_bundle(other, "other", tiny_tokenizer(1), read_bundle(tiny).prior(), {})
     hashes = [read_bundle(path).hash.hex()[:16] for path in (tiny, other)]

@@ -1,11 +1,13 @@
 """Training from the command line: which options go with which configuration."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from neurocodec.train import motion, tokenizer
+from neurocodec.train import generator, motion, tokenizer
+from tests.generators import SMALL
 
 from .conftest import Cli
 from .test_errors import check
@@ -84,3 +86,80 @@ def test_export_takes_the_intra_run(
     out = tmp_path / "out.safetensors"
     assert cli("models", "export", "inter", "--intra", "intra", "-o", out).status == 0
     assert found == {"run": Path("inter"), "intra": Path("intra")}
+
+
+GENERATOR = ("train", "generator", "--data", "data", "--out", "run")
+
+
+@pytest.fixture
+def generator_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(generator, "train_generator", lambda *args: found.append(args))
+    return found
+
+
+def test_options_reach_the_generator(
+    cli: Cli, generator_calls: list[tuple[Any, ...]], tiny: Path
+) -> None:
+    ended = cli(
+        *GENERATOR, "--tokenizer", tiny, "--tokens", "t.pt", "--clips", "7", "--frames", "9",
+        "--crop", "64", "--effort", "fast", "--channels", "24", "--hidden", "5", "--blocks", "0",
+        "--steps", "3", "--learning-rate", "0.01", "--seed", "2", "--validate-every", "6",
+        "--resume", "--device", "cpu",
+    )  # fmt: skip
+    assert ended.status == 0
+    ((bundle, *rest),) = generator_calls
+    assert bundle.path == tiny
+    config = generator.GeneratorTrainConfig(
+        channels=24, hidden=5, blocks=0, steps=3, learning_rate=0.01, seed=2, validate_every=6
+    )
+    tokens = Path("t.pt")
+    assert rest == [
+        Path("data"), Path("run"), config, tokens, 7, 9, 64, "fast", True, "cpu", False
+    ]  # fmt: skip
+
+
+def test_defaults_of_the_generator(
+    cli: Cli, generator_calls: list[tuple[Any, ...]], tiny: Path
+) -> None:
+    assert cli(*GENERATOR, "--tokenizer", tiny).status == 0
+    ((_, _, _, config, tokens, *_),) = generator_calls
+    assert (config, tokens) == (generator.GeneratorTrainConfig(), None)
+    check(cli(*GENERATOR), 2, "--tokenizer")
+    check(cli(*GENERATOR, "--tokenizer", tiny, "--crop", "60"), 2, "--crop 60", "multiple of 8")
+    assert len(generator_calls) == 1
+
+
+def test_export_of_a_generator(
+    cli: Cli, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def write(bundle: Any, run: Path, target: Path) -> None:
+        found.append((bundle.path, run, target))
+        target.touch()
+
+    monkeypatch.setattr(generator, "add_generator", write)
+    out = tmp_path / "out.safetensors"
+    command = ("models", "export", "run", "-o", out, "--tokenizer", tiny)
+    check(cli(*command, "--data", "data"), 2, "--data")
+    check(cli(*command, "--intra", "intra"), 2, "--intra")
+    assert cli(*command).status == 0
+    assert found == [(tiny, Path("run"), out)]
+
+
+def test_a_generator_is_shown(cli: Cli, tiny: Path, tiny_generated: Path) -> None:
+    shown = [
+        json.loads(cli("models", "show", path, "--json").out) for path in (tiny, tiny_generated)
+    ]
+    assert "generator" not in shown[0]
+    assert shown[1]["generator"] == SMALL.to_dict()
+
+
+def test_another_bundle_with_a_generator_is_refused(
+    cli: Cli, clip: Path, tiny: Path, tiny_generated: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.nc"
+    assert cli("compress", clip, out, "--model", tiny_generated, "--gop", "5").status == 0
+    for command in (("verify", "--tokens", out), ("decompress", out, tmp_path / "a.mp4")):
+        check(cli(*command, "--model", tiny), 8, "tiny-generated", "--model")

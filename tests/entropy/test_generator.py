@@ -1,17 +1,12 @@
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from neurocodec.entropy.adaptive import MAX_LEVEL, Before, TokenShape
-from neurocodec.entropy.binary import BitDecoder, BitEncoder, Bits, Counts, Ints
+from neurocodec.entropy.binary import BitDecoder, BitEncoder
 from neurocodec.entropy.generator import (
     COUNT_LIMIT,
-    MODES,
     Generator,
     GeneratorConfig,
     GeneratorModel,
@@ -19,10 +14,18 @@ from neurocodec.entropy.generator import (
     feature_count,
     features,
 )
-from neurocodec.entropy.integer import MAX_INPUTS, ONE, Activations
+from neurocodec.entropy.integer import MAX_INPUTS, ONE
 from neurocodec.entropy.motion import Field
 from neurocodec.entropy.schedule import MAX_STEPS, steps_of
-from tests.generators import SMALL, random_generator, random_parts
+from tests.generators import (
+    SMALL,
+    Group,
+    Latent,
+    random_generator,
+    random_latents,
+    random_parts,
+    recorded,
+)
 
 LEVELS = TokenShape("levels", 6, 4)
 SHAPES = [
@@ -32,35 +35,6 @@ SHAPES = [
     TokenShape("levels", 3, 2, 5, True),
 ]
 GENERATORS = {shape: random_generator(shape, seed) for seed, shape in enumerate(SHAPES)}
-Latent = tuple[int, Activations, NDArray[np.int16], Ints]  # kind, features, tokens, depth
-
-
-def random_field(rng: np.random.Generator, grid: tuple[int, int]) -> Field:
-    mv = rng.integers(-1023, 1024, (2, *grid, 2)) // rng.choice([1, 100])
-    return Field(rng.integers(0, MODES, grid).astype(np.uint8), mv.astype(np.int16))
-
-
-def random_latents(shape: TokenShape, grid: tuple[int, int], seed: int, count: int) -> list[Latent]:
-    """Tokens with a heavy tail, up to MAX_LEVEL; with motion, and what was before."""
-    rng = np.random.default_rng(seed)
-    found: list[Latent] = []
-    before = None
-    for _ in range(count):
-        kind = int(rng.integers(shape.kinds))
-        depth = rng.integers(0, shape.stages + 1, grid)
-        size = (*grid, shape.stages, shape.bits)
-        tokens = rng.choice([-1, 1], size)
-        if shape.quantizer == "levels":
-            tokens = tokens * np.minimum(rng.pareto(0.7, size), MAX_LEVEL).astype(np.int64)
-        tokens = tokens * (np.arange(shape.stages)[:, None] < depth[..., None, None])
-        side = Side(int(rng.integers(1, 1 << 28)))
-        if shape.kinds == 5:
-            distances = tuple(rng.integers(-8, 8, 2).tolist())
-            side = replace(side, level=3, motion=random_field(rng, grid), distances=distances)
-        seen = features(shape, grid, kind, before, side)
-        found.append((kind, seen, tokens.astype(np.int16), depth))
-        before = Before(depth, np.abs(tokens).astype(np.int16))
-    return found
 
 
 def encode(
@@ -145,34 +119,13 @@ def test_damaged_bytes_give_tokens_in_range(shape: TokenShape, steps: int, data:
         before = Before(depth, magnitude.astype(np.int16))
 
 
-Group = tuple[str, int, list[int]]  # table, block and contexts
-
-
-def recorded(shape: TokenShape, latent: Latent, steps: int) -> list[Group]:
-    """The groups of bits of a latent frame, in order."""
-    groups: list[Group] = []
-    code = Counts.code
-
-    def recording(self: Counts, coder: Any, bits: Bits, block: int, contexts: Ints) -> Bits:
-        (name,) = (name for name, table in model.tables.items() if table is self)
-        groups.append((name, block, contexts.tolist()))
-        return code(self, coder, bits, block, contexts)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Counts, "code", recording)
-        model = GeneratorModel(shape, GENERATORS[shape], steps)
-        kind, seen, tokens, depth = latent
-        model.code(BitEncoder(), depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
-    return groups
-
-
 @pytest.mark.parametrize("steps", [1, 4, 16])
 def test_no_context_depends_on_what_is_coded_later(steps: int) -> None:
     """Other depths and tokens from some step on leave all groups up to that step's first one be."""
     kind, seen, tokens, depth = random_latents(LEVELS, (4, 4), 3, 1)[0]
     depth = np.maximum(depth, 1)  # every step has tokens
     other = random_latents(LEVELS, (4, 4), 4, 1)[0]
-    first = recorded(LEVELS, (kind, seen, tokens, depth), steps)
+    first = recorded(LEVELS, GENERATORS[LEVELS], (kind, seen, tokens, depth), steps)
     order = steps_of(4, 4, steps)
     for name, block in (("coded", kind), ("nonzero", kind * LEVELS.stages)):
         starts = [i for i, group in enumerate(first) if group[:2] == (name, block)]
@@ -181,7 +134,8 @@ def test_no_context_depends_on_what_is_coded_later(steps: int) -> None:
             later = order >= step
             mixed_tokens = np.where(later[..., None, None], 9 - tokens, tokens)
             mixed_depth = np.where(later, other[3], depth) if name == "coded" else depth
-            groups = recorded(LEVELS, (kind, seen, mixed_tokens, mixed_depth), steps)
+            mixed = (kind, seen, mixed_tokens, mixed_depth)
+            groups = recorded(LEVELS, GENERATORS[LEVELS], mixed, steps)
             assert groups[: start + 1] == first[: start + 1]
             assert groups[start + 1 :] != first[start + 1 :]
 
@@ -191,7 +145,7 @@ def test_contexts_depend_on_what_is_known(part: str) -> None:
     """Of the first cell alone, in the groups of all others."""
     kind, seen, tokens, depth = random_latents(LEVELS, (4, 4), 3, 1)[0]
     depth[0, 0], tokens[0, 0] = 2, 0
-    first = recorded(LEVELS, (kind, seen, tokens, depth), 16)
+    first = recorded(LEVELS, GENERATORS[LEVELS], (kind, seen, tokens, depth), 16)
     if part == "depth":
         depth = depth.copy()
         depth[0, 0] = 1
@@ -201,7 +155,7 @@ def test_contexts_depend_on_what_is_known(part: str) -> None:
     else:
         seen = seen.copy()
         seen[0] = 127
-    groups = recorded(LEVELS, (kind, seen, tokens, depth), 16)
+    groups = recorded(LEVELS, GENERATORS[LEVELS], (kind, seen, tokens, depth), 16)
 
     def of_others(groups: list[Group], names: set[str], own: int) -> list[Group]:
         return [group for group in groups if group[0] in names][own:]
@@ -217,13 +171,13 @@ def test_a_stage_sees_those_before_it_alone() -> None:
     """Of its own cell."""
     tokens = np.ones((1, 1, 6, 4), np.int16)
     seen, depth = features(LEVELS, (1, 1), 0, None, Side(1 << 20)), np.full((1, 1), 6)
-    first = recorded(LEVELS, (0, seen, tokens, depth), 1)
+    first = recorded(LEVELS, GENERATORS[LEVELS], (0, seen, tokens, depth), 1)
     starts = [i for i, group in enumerate(first) if group[0] == "nonzero"]
     assert len(starts) == 6
     for stage, start in enumerate(starts):
         changed = tokens.copy()
         changed[0, 0, stage] = -1
-        groups = recorded(LEVELS, (0, seen, changed, depth), 1)
+        groups = recorded(LEVELS, GENERATORS[LEVELS], (0, seen, changed, depth), 1)
         same = start + 3  # the stage's own: nonzero, negative, and more than 1
         assert groups[:same] == first[:same]
         assert (groups[same:] != first[same:]) == (stage < 5)
