@@ -174,9 +174,9 @@ class GeneratorNet(nn.Module):
             multiplier = (scale[:, 0].double() * (1 << SHIFT) * unit / ONE).round()
             bias = layer.bias.double() * (unit << SHIFT) / multiplier
             bias = bias.round().clamp(-MAX_BIAS, MAX_BIAS)
-            found[f"{name}.weight"] = (weight / scale).round().to(torch.int8).numpy()
-            found[f"{name}.bias"] = bias.to(torch.int32).numpy()
-            found[f"{name}.multiplier"] = multiplier.to(torch.int32).numpy()
+            found[f"{name}.weight"] = (weight / scale).round().to(torch.int8).cpu().numpy()
+            found[f"{name}.bias"] = bias.to(torch.int32).cpu().numpy()
+            found[f"{name}.multiplier"] = multiplier.to(torch.int32).cpu().numpy()
         return found
 
 
