@@ -61,14 +61,16 @@ def controlled(
     finder = CutFinder()
 
     def finish() -> GopEnd:
-        step = control.first(float(len(frames) / rate))
-        while True:
+        step: float | None = control.first(float(len(frames) / rate))
+        tries = []
+        while step is not None:
             units = max(1, round(step * STEP_ONE))
             data, result = trier.code(frames, units)
-            again = control.again(result)
-            if again is None:
-                return GopEnd([frame.pts for frame in frames], units, data)
-            step = again
+            tries.append((result, units, data))
+            step = control.again(result)
+        result, units, data = min(tries, key=lambda t: control.miss(t[0]))
+        control.settle(result)
+        return GopEnd([frame.pts for frame in frames], units, data)
 
     for event in events:
         if isinstance(event, AudioPacket):

@@ -30,11 +30,16 @@ class GopResult:
 
 
 class Control(Protocol):
-    """Chooses steps: ``first`` begins a GOP; ``again`` gives another, or None if it will do."""
+    """Chooses steps: ``first`` begins a GOP; ``again`` gives another, or None if no more are to be
+    tried; ``miss`` says how far off a try is, and ``settle`` which was taken."""
 
     def first(self, seconds: float) -> float: ...
 
     def again(self, result: GopResult) -> float | None: ...
+
+    def miss(self, result: GopResult) -> float: ...
+
+    def settle(self, result: GopResult) -> None: ...
 
 
 class Aim:
@@ -91,10 +96,13 @@ class SizeControl:
         return self._aim.step
 
     def again(self, result: GopResult) -> float | None:
-        step = self._aim.next(math.log(result.bytes), math.log(self._budget), SIZE_TOLERANCE)
-        if step is None:
-            self._owed += result.bytes - self._fair
-        return step
+        return self._aim.next(math.log(result.bytes), math.log(self._budget), SIZE_TOLERANCE)
+
+    def miss(self, result: GopResult) -> float:
+        return abs(math.log(result.bytes / self._budget))
+
+    def settle(self, result: GopResult) -> None:
+        self._owed += result.bytes - self._fair
 
 
 class PsnrControl:
@@ -110,6 +118,12 @@ class PsnrControl:
 
     def again(self, result: GopResult) -> float | None:
         return self._aim.next(result.psnr, self._wanted, PSNR_TOLERANCE)
+
+    def miss(self, result: GopResult) -> float:
+        return abs(result.psnr - self._wanted)
+
+    def settle(self, result: GopResult) -> None:
+        """Every GOP is for itself."""
 
 
 def step_for_rate(bits_per_pixel: float) -> float:

@@ -1,14 +1,18 @@
 """Rate control: the arithmetic on made-up GOPs, and whole files."""
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from neurocodec.codec.compress import compress
+from neurocodec.codec.control import controlled
+from neurocodec.codec.frames import GopEnd
 from neurocodec.codec.rate import GopResult, PsnrControl, SizeControl, step_for_rate
 from neurocodec.errors import UsageError
-from tests.conftest import write_clip
+from neurocodec.media.frame import Frame
+from tests.conftest import two_scenes, write_clip
 from tests.media.clips import Sound
 from tests.media.clips import write_clip as write_sounding_clip
 
@@ -27,6 +31,7 @@ def spend(control: SizeControl, hardnesses: list[float]) -> tuple[int, int]:
             size = size_at(step, hardness)
             tries += 1
             step = control.again(GopResult(25, size, 0.0))
+        control.settle(GopResult(25, size, 0.0))
         total += size
     return total, tries
 
@@ -58,6 +63,21 @@ def test_psnr_is_held() -> None:
             psnr = hardness - 7.5 * math.log(step / 0.5)
             step = control.again(GopResult(25, 1000, psnr))
         assert psnr == pytest.approx(37.0, abs=0.1)
+
+
+def test_a_try_that_came_closest_is_taken() -> None:
+    """Whatever came after it."""
+    sizes = iter([60_000, 27_000, 90_000, 40_000])
+
+    class Trier:
+        def code(self, frames: list[Frame], step: int) -> tuple[bytes, GopResult]:
+            size = next(sizes)
+            return bytes([size // 1000]), GopResult(len(frames), size, 0.0)
+
+    frames = two_scenes(32, 32, 25, 0)
+    control = SizeControl(25_000, 0.1)
+    ends = list(controlled(iter(frames), Trier(), control, 25, Fraction(25), False))  # type: ignore[arg-type]
+    assert [end.data for end in ends if isinstance(end, GopEnd)] == [bytes([27])]
 
 
 def test_more_bits_mean_a_finer_first_step() -> None:
