@@ -84,7 +84,8 @@ class Structure(Tables):
             references = tuple(self.decoder.number(10) for _ in range(count))
             level = min(self.decoder.number(3), 5)
             new = place < self.frames and place not in self.coded
-            if new and all(reference in self.kept for reference in references):
+            room = len(self.kept) < 24
+            if new and room and all(reference in self.kept for reference in references):
                 picture = Picture(place, references, level)
         assert all(reference in self.kept for reference in picture.references)
         self.kept.add(picture.place)

@@ -40,6 +40,7 @@ def describe(reader: Reader) -> dict[str, Any]:
         "quality": h.quality,
         "gop_frames": h.gop_frames,
         "gops": len(with_video),
+        "entropy_model": h.entropy_model,
         "model": {"name": h.model_name, "hash": h.model_hash.hex()},
         "audio": [
             {

@@ -50,9 +50,8 @@ from . import options, print_json, printable
 @click.option(
     "--steps",
     type=click.IntRange(1, 16),
-    default=4,
-    show_default=True,
-    help="Of the generator's schedule: more are slower and smaller.",
+    help="Of the generator's schedule: more are slower and, up to 8, a little smaller.  "
+    "[default: 4]",
 )
 @click.option(
     "--audio",

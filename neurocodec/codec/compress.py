@@ -102,7 +102,7 @@ def compress(
     gop: int | None = None,
     effort: str = "medium",
     entropy: str | None = None,
-    steps: int = DEFAULT_STEPS,
+    steps: int | None = None,
     device: str = "auto",
     threads: int | None = None,
     audio: str = "copy",
@@ -119,7 +119,8 @@ def compress(
     or path. gop: most frames between random access points, 1..1024, best one more than a multiple
     of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion.
     entropy: what codes the tokens, "generator" or "adaptive"; by default the model's generator, if
-    it has one. steps: of the generator's schedule, 1..16: more are slower and smaller.
+    it has one. steps: of the generator's schedule, 1..16, by default 4: more are slower
+    and up to 8 a little smaller.
     device: auto, cpu or cuda.
     threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     progress: called with frames done and expected.
@@ -131,7 +132,7 @@ def compress(
     if gop is not None and not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
     check_aims(bitrate, target_size, psnr)
-    if not 1 <= steps <= MAX_STEPS:
+    if steps is not None and not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"{steps} steps: give 1 to {MAX_STEPS}")
     if effort not in EFFORTS:
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
@@ -144,6 +145,8 @@ def compress(
         check_output(dst, overwrite)
     bundle, where = models.find(model), choose_device(device)
     model_of_tokens = bundle.entropy(bundle.entropy_number(entropy))
+    if steps is not None and model_of_tokens.generator is None:
+        raise UsageError("steps are of a generator's schedule, and none is used")
     if threads is not None:
         torch.set_num_threads(threads)
     with MediaReader(src, audio, start, duration) as reader:
@@ -163,7 +166,7 @@ def compress(
             writer.header(header)
             grid = grid_of(header.width, header.height)
             new_gop = functools.partial(
-                GopEncoder, model_of_tokens, grid, header.gop_frames, steps=steps
+                GopEncoder, model_of_tokens, grid, header.gop_frames, steps=steps or DEFAULT_STEPS
             )
             items = _tokenizing(bundle, header, effort, where, control, model_of_tokens, new_gop)
             frames, gops, ticks = _write_gops(writer, reader, new_gop, items, header, progress)

@@ -66,10 +66,10 @@ class GeneratorConfig:
     tokenizers without motion.
     """
 
-    channels: int = 96
-    seen: int = 32
-    hidden: int = 32
-    blocks: int = 1
+    channels: int
+    seen: int
+    hidden: int
+    blocks: int
     motion: int = 0
 
     def __post_init__(self) -> None:
@@ -199,7 +199,7 @@ def features(
 
 def step_activation(step: int) -> int:
     """Logarithm of a quantizer's step, in units of 2^-22, from that of about 0.15."""
-    value = int(log2_sixteenths(np.array(max(step, 1)))) - _MIDDLE_STEP
+    value = int(log2_sixteenths(np.array(max(step, 1), np.int64))) - _MIDDLE_STEP
     return min(max(value, -MAX_ACTIVATION), MAX_ACTIVATION)
 
 

@@ -85,6 +85,7 @@ def bucket(logits: Ints) -> Ints:
 
 def log2_sixteenths(x: Ints) -> Ints:
     """16 log2(x) of integers x >= 1, linear between powers of two, rounded down."""
+    x = x.astype(np.int64)
     exponent = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
     return 16 * exponent + (((x << 4) >> exponent) & 15)
 

@@ -16,6 +16,7 @@ from .binary import BitCoder, Counts, code_raw
 MAX_FRAMES = 1024  # of a GOP
 MAX_MINI_GOP = 16
 MAX_LEVEL = 5
+MAX_KEPT = 24  # pictures, beyond which no irregular one is taken: decoders hold them in memory
 FIRST_LENGTH = 8  # of a mini-GOP that no other came before
 INTRA, ANCHOR, BETWEEN = 0, 1, 2  # levels; those between go on with 3, 4, 5
 _LENGTH_BITS = 4  # of a mini-GOP's length less 1
@@ -92,8 +93,9 @@ class StructureModel:
     def code(self, coder: BitCoder, picture: Picture | None) -> Picture:
         """Code the next picture in coding order; a decoder gives None. Not more than ``frames``.
 
-        An encoder's pictures shall have each place in time once, and references that are kept. In
-        place of what damaged data says beyond that, the regular structure's next picture stands.
+        An encoder's pictures shall have each place in time once, and references that are kept, and
+        be the regular structure's where MAX_KEPT are kept. In place of what damaged data says
+        beyond that, the regular structure's next picture stands.
         """
         while self._waiting and self._waiting[-1].display in self._done:
             self._waiting.pop()
@@ -105,7 +107,8 @@ class StructureModel:
         if _code_bit(coder, wanted != expected, self._regular):
             other = _code_picture(coder, wanted)
             new = other.display < self._frames and other.display not in self._done
-            if new and set(self.kept).issuperset(other.refs):
+            room = len(self.kept) < MAX_KEPT
+            if new and room and set(self.kept).issuperset(other.refs):
                 found = other
         self._done.add(found.display)
         self.kept = (*self.kept, found.display)

@@ -80,7 +80,7 @@ class Bundle:
 
     def entropy_number(self, entropy: str | None = None) -> int:
         """Number, as in a file's header, of the entropy model "generator" or "adaptive"; by default
-        the generator, if there is one. Raises UsageError: unknown; ModelError: no generator."""
+        the generator, if there is one. Raises UsageError."""
         if entropy not in (None, "generator", "adaptive"):
             raise UsageError(f"entropy model {entropy!r}: give generator or adaptive")
         if entropy is None:
@@ -93,8 +93,10 @@ class Bundle:
         Raises FormatError: it is not known or not of this family; ModelError.
         """
         adaptive = int(self.is_motion)
-        if number not in (adaptive, adaptive + GENERATED_LATENTS):
+        if not 0 <= number < 2 * GENERATED_LATENTS:
             raise FormatError(f"entropy model {number} is not known to this program")
+        if number % GENERATED_LATENTS != adaptive:
+            raise FormatError(f"entropy model {number} does not go with model {self.name}")
         generator = None if number == adaptive else self.generator()
         return EntropyModel(number, self.shape, self.prior(), generator)
 
@@ -102,7 +104,7 @@ class Bundle:
         """Raises ModelError where there is none, or it is damaged."""
         config, shape = self.generator_config, self.shape
         if config is None:
-            raise ModelError(f"{self.path}: has no generator")
+            raise ModelError(f"{self.path}: has no generator; its entropy model is adaptive")
         names = [f"{n}.{p}" for n in config.layers(shape) for p in ("weight", "bias", "multiplier")]
         try:
             with safe_open(self.path, framework="numpy") as file:

@@ -343,7 +343,10 @@ def add_generator(bundle: models.Bundle, run: Path, target: Path) -> None:
     net = GeneratorNet(config, bundle.shape)
     net.load_state_dict(state["model"])
     net.load_state_dict(state["average"], strict=False)
-    cache = TokenCache.load(Path(state["config"]["tokens"]))
+    tokens = Path(state["config"]["tokens"])
+    cache = TokenCache.load(tokens if tokens.exists() else run / tokens.name)  # moved with it
+    if cache.model != bundle.hash.hex():
+        raise InputError(f"{tokens}: tokens of another model than {bundle.name}")
     prior = gathered_prior(net, cache, list(range(min(cache.clips, PRIOR_CLIPS))))
     card = bundle.card | {
         "generator": {

@@ -65,6 +65,7 @@ def test_under_other_settings(coded: tuple[Path, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     first = next(iter(hashes(path, model).values()))
     assert done.stdout.count(first[:32]) >= 4
-    wrong = subprocess.run([*command, "--python", "false"], capture_output=True, text=True)
-    assert wrong.returncode == 1
-    assert "differs" in wrong.stdout
+    for more in (["--python", "false"], ["--model", "none"]):
+        wrong = subprocess.run([*command, *more], capture_output=True, text=True, env=environment)
+        assert wrong.returncode == 1
+        assert "differs" in wrong.stdout

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from neurocodec.entropy.binary import BitDecoder, BitEncoder
 from neurocodec.entropy.structure import (
     MAX_FRAMES,
+    MAX_KEPT,
     MAX_LEVEL,
+    MAX_MINI_GOP,
     Picture,
     StructureModel,
     regular,
@@ -72,7 +74,7 @@ def test_regular_structures(lengths: list[int], frames: int) -> None:
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
-@given(st.randoms(use_true_random=False), st.integers(1, 40))
+@given(st.randoms(use_true_random=False), st.integers(1, 22))
 def test_irregular_structures(rng: random.Random, frames: int) -> None:
     order = list(range(frames))
     rng.shuffle(order)
@@ -86,6 +88,23 @@ def test_irregular_structures(rng: random.Random, frames: int) -> None:
         pictures.append(model.code(coder, picture))
     assert code_all(BitDecoder(coder.finish()), None, frames) == pictures
     assert [p.display for p in pictures] == order
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_pictures_are_kept(seed: int) -> None:
+    """However irregular a structure is, decoders hold few pictures, and agree on which."""
+    rng = random.Random(seed)
+    order = list(range(1, 200))
+    rng.shuffle(order)
+    model, coder = StructureModel(200), BitEncoder()
+    pictures = [model.code(coder, Picture(0, (), 0))]
+    most = 0
+    for display in order:
+        pictures.append(model.code(coder, Picture(display, (), 0)))
+        most = max(most, len(model.kept))
+    assert MAX_KEPT <= most <= MAX_KEPT + MAX_MINI_GOP + 1
+    assert code_all(BitDecoder(coder.finish()), None, 200) == pictures
+    assert sorted(p.display for p in pictures) == list(range(200))
 
 
 def test_an_encoder_need_not_know_the_length() -> None:
