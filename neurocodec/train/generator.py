@@ -39,7 +39,7 @@ from .token_cache import Decisions, LatentFrames, TokenCache, make_cache
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = 12  # every so many clips one is not trained on
+HELD_OUT = 12  # every so many videos one is not trained on
 SCHEDULES = ((2, 0.15), (4, 0.7), (8, 0.15))  # steps, and how often each is trained
 CELLS = 6400  # of one batch, about: of the latent frames of a GOP's first picture half as many
 ROWS = 1024  # decisions about motion of each sort in a batch
@@ -94,16 +94,14 @@ class GeneratorRun(Run):
         super().__init__(config, _Shape(net.config, cache.model), net, out, device)
         self.cache = cache
         decisions = {
-            name: np.flatnonzero(~_held_out(rows.clip, cache.clips))
-            for name, rows in cache.motion.items()
+            name: np.flatnonzero(~held_out(rows.clip, cache)) for name, rows in cache.motion.items()
         }
         self._decisions = {name: places for name, places in decisions.items() if len(places)}
 
     def batches(self) -> Iterator[tuple[LatentFrames, Tensor]]:
         """Endless: a group of latent frames, and which of them. Depends on the seed and the number
         of the step alone."""
-        count = self.cache.clips
-        groups = [(f, np.flatnonzero(~_held_out(f.clip, count))) for f in self.cache.frames]
+        groups = [(f, np.flatnonzero(~held_out(f.clip, self.cache))) for f in self.cache.frames]
         groups = [(f, places) for f, places in groups if len(places)]
         if not groups:
             raise DataError("no clip to train on")
@@ -142,7 +140,7 @@ class GeneratorRun(Run):
     def validate(self) -> None:
         """Size of held-out clips against the adaptive model's, by kind, in files as written."""
         cache = self.cache
-        held = [i for i in range(cache.clips) if _held_out(torch.tensor([i]), cache.clips)[0]]
+        held = np.flatnonzero(held_out(torch.arange(cache.clips), cache)).tolist()
         with self.averaged():
             generator = generator_of(self.model, flat_prior(self.model))
             ratios = compare(cache, generator, self.model.shape, held)
@@ -151,12 +149,13 @@ class GeneratorRun(Run):
         self.log({"step": self.done, "held_out": len(held), **ratios})
 
 
-def _held_out(clip: Tensor, clips: int) -> NDArray[np.bool_]:
-    """Whether clips (N,) are held out."""
-    every = min(HELD_OUT, clips)
+def held_out(clip: Tensor, cache: TokenCache) -> NDArray[np.bool_]:
+    """Whether the videos that clips (N,) are from are held out."""
+    videos = min(cache.videos or cache.clips, cache.clips)
+    every = min(HELD_OUT, videos)
     if every < 2:
         return np.zeros(len(clip), np.bool_)
-    return clip.numpy() % every == every - 1  # type: ignore[no-any-return]
+    return clip.numpy() % videos % every == every - 1  # type: ignore[no-any-return]
 
 
 def decision_cost(
@@ -297,7 +296,7 @@ def train_generator(
     """Train in ``out`` on the tokens that a bundle's tokenizer makes of the videos under ``data``.
 
     tokens: file of tokens, made where it does not exist; by default one in ``out``. clips, frames,
-    crop: what is made. One clip of twelve is held out. Raises DataError, InputError, UsageError.
+    crop: what is made. One video of twelve is held out. Raises DataError, InputError, UsageError.
     """
     if not resume and (out / "checkpoint.pt").exists():
         raise DataError(f"{out}: holds a run already; give --resume or another folder")

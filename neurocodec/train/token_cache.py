@@ -51,10 +51,21 @@ _CPU = torch.device("cpu")
 
 def crops(data: Path, clips: int, frames: int, crop: int, seed: int = 0) -> Iterator[Tensor]:
     """Crops (1, 6, T, crop/2, crop/2) in 0..1 of the videos of a folder, in turn."""
-    sources = load_sources(data, frames, crop)
-    videos = sources.videos
+    yield from crops_of(videos_in(data, frames, crop), clips, frames, crop, seed)
+
+
+def videos_in(data: Path, frames: int, crop: int) -> list[Tensor]:
+    """Raises DataError where there are none."""
+    videos = load_sources(data, frames, crop).videos
     if not videos:
         raise DataError(f"{data}: no video of {frames} frames and {crop} pixels")
+    return videos
+
+
+def crops_of(
+    videos: list[Tensor], clips: int, frames: int, crop: int, seed: int
+) -> Iterator[Tensor]:
+    """As :func:`crops`."""
     rng = np.random.default_rng(seed)
     half = crop // 2
     for i in range(clips):
@@ -128,6 +139,7 @@ class TokenCache:
     motion_bits: list[float]  # of the adaptive model, of each clip
     clips: int
     model: str  # hash of the bundle whose tokenizer it is
+    videos: int = 0  # that the clips are from, in turn; 0: each clip is from another one
 
     def save(self, path: Path) -> None:
         part = path.with_name(path.name + ".part")
@@ -298,7 +310,8 @@ class CacheMaker:
             coder.code(bits, item)
         return tokens, sum(motion)
 
-    def cache(self) -> TokenCache:
+    def cache(self, videos: int = 0) -> TokenCache:
+        """videos: that the clips were from, in turn; 0: each from another one."""
         groups = [
             LatentFrames(kind, *(torch.from_numpy(np.stack(a)) for a in zip(*rows, strict=True)))
             for (kind, _), rows in sorted(self._frames.items())
@@ -308,7 +321,8 @@ class CacheMaker:
             rows = [clip[name].__dict__ for clip in self._motion if name in clip]
             fields = [key for key, value in rows[0].items() if value is not None]
             motion[name] = Decisions(**{k: torch.cat([r[k] for r in rows]) for k in fields})
-        return TokenCache(groups, motion, self._motion_bits, len(self._motion_bits), self._hash)
+        clips = len(self._motion_bits)
+        return TokenCache(groups, motion, self._motion_bits, clips, self._hash, videos)
 
 
 def make_cache(
@@ -317,9 +331,10 @@ def make_cache(
     """Code ``clips`` crops of the videos under ``data``. Raises DataError."""
     tokenizer, maker = bundle.tokenizer(), CacheMaker(bundle)
     grid = (crop // SPATIAL_STRIDE, crop // SPATIAL_STRIDE)
-    for clip, planes in enumerate(crops(data, clips, frames, crop, seed)):
+    videos = videos_in(data, frames, crop)
+    for clip, planes in enumerate(crops_of(videos, clips, frames, crop, seed)):
         step = round(step_of_quality(quality_of(clip)) * STEP_ONE)
         maker.add(list(tokenized(tokenizer, planes, step / STEP_ONE, effort)), grid, step)
         if clip % 10 == 0:
             logger.info("%d of %d clips", clip, clips)
-    return maker.cache()
+    return maker.cache(len(videos))
