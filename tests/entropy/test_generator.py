@@ -248,10 +248,15 @@ def test_arrays_of_another_shape_are_refused() -> None:
             Generator.from_arrays(SMALL, LEVELS, parts.arrays, parts.prior | {"coded": table})
 
 
+def test_all_of_a_configuration_is_to_be_said() -> None:
+    with pytest.raises(TypeError):
+        GeneratorConfig(channels=8, seen=4, hidden=4)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     "values",
     [{"channels": 0}, {"seen": MAX_INPUTS + 1}, {"hidden": -1}, {"blocks": 65}, {"blocks": 1.5}],
 )
 def test_configurations_out_of_range_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="a generator has"):
-        GeneratorConfig(**values)
+        GeneratorConfig(**{"channels": 8, "seen": 4, "hidden": 4, "blocks": 1, **values})

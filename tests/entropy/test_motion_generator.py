@@ -347,11 +347,13 @@ def test_still_fields_cost_next_to_nothing(distances: tuple[int, int]) -> None:
 @pytest.mark.parametrize("motion", [-1, MAX_INPUTS - ACROSS + 1, 1.5])
 def test_widths_out_of_range_are_refused(motion: int) -> None:
     with pytest.raises(ValueError, match="2042 channels for motion"):
-        GeneratorConfig(motion=motion)
+        GeneratorConfig(8, 4, 4, 1, motion=motion)
 
 
 def test_tables_of_motion() -> None:
-    with_motion, without = (GeneratorConfig(motion=n).table_shapes(SHAPE) for n in (4, 0))
+    with_motion, without = (
+        GeneratorConfig(8, 4, 4, 1, motion=n).table_shapes(SHAPE) for n in (4, 0)
+    )
     assert set(with_motion) - set(without) == set(MOTION_TABLES)
     for name in MOTION_TABLES:
         assert isinstance(model_of().tables[name], Counts)
