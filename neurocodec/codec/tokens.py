@@ -26,7 +26,6 @@ from ..entropy.generator import (
     GeneratorModel,
     Side,
     features,
-    motion_model,
     step_activation,
 )
 from ..entropy.motion import (
@@ -154,7 +153,9 @@ class Generated:
 
     def motion_model(self) -> MotionGenerator | None:
         """None where the generator has no networks for motion."""
-        return motion_model(self.generator) if self.generator.config.motion else None
+        if not self.generator.config.motion:
+            return None
+        return MotionGenerator(self.generator.layers, self.generator.prior)
 
     def side(
         self, scale: int, level: int = 0, motion: Field | None = None,
@@ -171,8 +172,9 @@ class LatentCoder:
         generated: Generated | None = None,
     ) -> None:  # fmt: skip
         self._grid, self._generated = grid, generated
-        self.tokens = ContextModel(shape, prior, grid)
-        if generated is not None:
+        if generated is None:
+            self.tokens = ContextModel(shape, prior, grid)
+        else:
             self.generator = generated.model(shape)
         self._last: LatentTokens | None = None
 
@@ -199,13 +201,16 @@ class PictureCoder:
         """frames: of the GOP; an encoder that does not know yet gives the most there can be."""
         self._grids, self._generated = grids_of(grid), generated
         self._structure = StructureModel(frames)
-        self.motion = MotionModel(motion_part(prior))
-        self.tokens = TokenModel(shape, prior)
-        if generated is not None:
+        self.motion_generator = None
+        if generated is None:
+            self.tokens = TokenModel(shape, prior)
+        else:
             self.generator = generated.model(shape)
             self.motion_generator = generated.motion_model()
+        if self.motion_generator is None:
+            self.motion = MotionModel(motion_part(prior))
         self._memory = MotionMemory()
-        self._coded: dict[int, LatentTokens] = {}  # what may be a reference, by display
+        self._coded: dict[int, Before] = {}  # of what may be a reference, by display
 
     def code(self, coder: BitCoder, tokens: Tokens | None = None) -> Tokens:
         assert tokens is None or isinstance(tokens, PictureTokens)
@@ -222,12 +227,10 @@ class PictureCoder:
             first, second = picture.pair
             motion = self._motion(coder, picture, tokens.motion if tokens else None)
             self._memory.remember(picture, motion, self._structure.kept)
-            known = align_before(
-                motion, [_before(self._coded[first]), _before(self._coded[second])]
-            )
+            known = align_before(motion, [self._coded[first], self._coded[second]])
             given = tokens.parts[0] if tokens else None
             parts.append(self._part(coder, picture, 2, kind_of(picture), known, given, motion))
-        self._coded[picture.display] = parts[-1]
+        self._coded[picture.display] = _before(parts[-1])
         kept = self._structure.kept
         self._coded = {k: v for k, v in self._coded.items() if k in kept}
         return tokens or PictureTokens(picture, motion, parts, kept)
@@ -243,7 +246,7 @@ class PictureCoder:
         known = Known(
             distances, picture.level, step_activation(step),
             None if suggested is None or source is None else (suggested, source[1].mode),
-            (_before(self._coded[first]), _before(self._coded[second])),
+            (self._coded[first], self._coded[second]),
         )  # fmt: skip
         return self.motion_generator.code_field(coder, known, given, grid)
 

@@ -174,20 +174,13 @@ class TokenModel:
             d = depth[cells]
             coded = self.tables["coded"].code(coder, (d > 0).astype(np.int32), block, context)
             some = np.flatnonzero(coded)
-            value = self._code_tree(coder, d[some] - 1, block, context[some])
+            tree = self.shape.tree_bits
+            nodes = (context[some, None] << tree) + np.arange(1 << tree)
+            value = code_tree(coder, self.tables["depth"], block, d[some] - 1, tree, nodes)
             d = np.zeros_like(d)
             d[some] = np.minimum(value + 1, self.shape.stages)
             depth[cells] = values[cells] = d
             known[cells] = 1
-
-    def _code_tree(self, coder: BitCoder, value: Ints, block: int, context: Ints) -> Ints:
-        """Numbers below 2^tree_bits, most significant bit first, each bit given those before."""
-        node = np.ones_like(value)
-        for shift in range(self.shape.tree_bits - 1, -1, -1):
-            bits = ((value >> shift) & 1).astype(np.int32)
-            at = (context << self.shape.tree_bits) + node
-            node = 2 * node + self.tables["depth"].code(coder, bits, block, at)
-        return node - (1 << self.shape.tree_bits)
 
     def _code_stage(self, coder: BitCoder, stage: int, latent: _Latent) -> None:
         """Fill one stage of the latent's tokens and magnitudes, in place."""
@@ -217,29 +210,16 @@ class TokenModel:
                 coder, (level[at] < 0).astype(np.int32), block, at[1]
             )
             if self.shape.quantizer == "levels":
-                size[at] = self._code_magnitudes(coder, np.abs(level[at]), block, around[at])
+                more = around[at][:, None] * UNARY + np.arange(UNARY)
+                size[at] = code_magnitudes(
+                    coder, self.tables["more"], block, np.abs(level[at]), more
+                )
             level = size.copy()
             level[at] *= 1 - 2 * negative.astype(np.int64)
             latent.tokens[cells, stage] = level
             magnitude[cells, stage] = size
             values[cells] = size
             known[cells] = 1
-
-    def _code_magnitudes(self, coder: BitCoder, size: Ints, block: int, around: Ints) -> Ints:
-        """Magnitudes of nonzero levels (N,): unary with contexts, then Exp-Golomb."""
-        out = np.ones_like(size)
-        going = np.arange(len(size))
-        for m in range(UNARY):
-            context = around[going] * UNARY + m
-            more = self.tables["more"].code(
-                coder, (size[going] > m + 1).astype(np.int32), block, context
-            )
-            going = going[more != 0]
-            out[going] += 1
-            if len(going) == 0:
-                return out
-        out[going] += code_escape(coder, size[going] - (UNARY + 1))
-        return np.minimum(out, MAX_LEVEL)
 
 
 def _around(grid: _Grid, values: Ints, known: Ints, cells: Ints) -> tuple[Ints, Ints]:
@@ -289,6 +269,36 @@ class ContextModel(TokenModel):
         tokens, depth = self.code(coder, self.grid, kind, self._before, tokens=tokens, depth=depth)
         self._before = Before(depth, np.abs(tokens))
         return tokens, depth
+
+
+def code_tree(
+    coder: BitCoder, table: Counts, block: int, value: Ints, digits: int,
+    contexts: Ints,
+) -> Ints:  # fmt: skip
+    """Numbers (N,) below 2^digits, most significant bit first, each bit given those before.
+
+    contexts: (N, 2^digits), of the nodes of the tree."""
+    node, every = np.ones_like(value), np.arange(len(value))
+    for shift in range(digits - 1, -1, -1):
+        bits = ((value >> shift) & 1).astype(np.int32)
+        node = 2 * node + table.code(coder, bits, block, contexts[every, node])
+    return node - (1 << digits)
+
+
+def code_magnitudes(coder: BitCoder, table: Counts, block: int, size: Ints, contexts: Ints) -> Ints:
+    """Magnitudes of nonzero levels (N,): unary with contexts, then Exp-Golomb.
+
+    contexts: (N, UNARY), of the bits that say there is more."""
+    out = np.ones_like(size)
+    going = np.arange(len(size))
+    for m in range(UNARY):
+        bits = (size[going] > m + 1).astype(np.int32)
+        going = going[table.code(coder, bits, block, contexts[going, m]) != 0]
+        out[going] += 1
+        if len(going) == 0:
+            return out
+    out[going] += code_escape(coder, size[going] - (UNARY + 1))
+    return np.minimum(out, MAX_LEVEL)
 
 
 def code_escape(coder: BitCoder, value: Ints) -> Ints:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .adaptive import MAX_LEVEL, UNARY, Before, Prior, TokenShape, code_escape
+from .adaptive import UNARY, Before, Prior, TokenShape, code_magnitudes, code_tree
 from .binary import BitCoder, Counts, Ints
 from .integer import (
     BUCKETS,
@@ -42,8 +42,8 @@ from .motion_generator import (
     COUNT_UNIT,
     MODES,
     MOTION_TABLES,
-    MotionGenerator,
     motion_layers,
+    roughness,
 )
 from .schedule import steps_of
 from .structure import MAX_LEVEL as MAX_PICTURE_LEVEL
@@ -186,7 +186,7 @@ def features(
     if side.motion is not None:
         mv = side.motion.mv.astype(np.int64)
         out[..., at : at + MODES] = ONE * (side.motion.mode[..., None] == np.arange(MODES))
-        out[..., at + MODES] = log_activation(_roughness(mv))
+        out[..., at + MODES] = log_activation(np.add.reduce([roughness(v) for v in mv]))
         out[..., at + MODES + 1] = log_activation(np.abs(mv).sum((0, 3)))
         for i, distance in enumerate(side.distances):
             out[..., at + MODES + 2 + i] = min(ONE * abs(distance), MAX_ACTIVATION)
@@ -201,18 +201,6 @@ def step_activation(step: int) -> int:
     """Logarithm of a quantizer's step, in units of 2^-22, from that of about 0.15."""
     value = int(log2_sixteenths(np.array(max(step, 1), np.int64))) - _MIDDLE_STEP
     return min(max(value, -MAX_ACTIVATION), MAX_ACTIVATION)
-
-
-def _roughness(mv: Ints) -> Ints:
-    """(2, h, w, 2) -> (h, w): differences from the four neighbours, summed; the edge goes on."""
-    wide = np.pad(mv, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    sides = (wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:])
-    return np.add.reduce([np.abs(mv - s).sum((0, 3)) for s in sides])
-
-
-def motion_model(generator: Generator) -> MotionGenerator:
-    """Of a GOP, for a generator with networks for motion."""
-    return MotionGenerator(generator.layers, generator.prior)
 
 
 class GeneratorModel:
@@ -284,22 +272,16 @@ class GeneratorModel:
             bits = (depths[cells] > 0).astype(np.int32)
             coded = self.tables["coded"].code(coder, bits, kind, contexts[:, 0])
             some = np.flatnonzero(coded)
-            value = self._code_tree(coder, kind, depths[cells[some]] - 1, contexts[some])
+            tree = self.shape.tree_bits
+            nodes = np.arange(1 << tree) * BUCKETS + contexts[some]
+            value = code_tree(
+                coder, self.tables["depth"], kind, depths[cells[some]] - 1, tree, nodes
+            )
             out[cells[some]] = np.minimum(value + 1, self.shape.stages)
             d = out[cells]
             known = np.stack([np.full_like(d, ONE), ONE * (d > 0), log_activation(d)], 1)
             seen[cells // w + REACH, cells % w + REACH] = known
         return out
-
-    def _code_tree(self, coder: BitCoder, kind: int, value: Ints, contexts: Ints) -> Ints:
-        """Numbers below 2^tree_bits, most significant bit first, each bit given those before."""
-        node = np.ones_like(value)
-        every = np.arange(len(value))
-        for shift in range(self.shape.tree_bits - 1, -1, -1):
-            bits = ((value >> shift) & 1).astype(np.int32)
-            at = node * BUCKETS + contexts[every, node]
-            node = 2 * node + self.tables["depth"].code(coder, bits, kind, at)
-        return node - (1 << self.shape.tree_bits)
 
     def _code_tokens(
         self, coder: BitCoder, grid: tuple[int, int], kind: int, static: Activations,
@@ -364,27 +346,12 @@ class GeneratorModel:
         bits = (level[at] < 0).astype(np.int32)
         negative = self.tables["negative"].code(coder, bits, kind, contexts[:, NEGATIVE][at])
         if self.shape.quantizer == "levels":
-            size[at] = self._code_magnitudes(
-                coder, kind, np.abs(level[at]), contexts[:, MORE][at], contexts[:, STILL_MORE][at]
-            )
+            first, rest = contexts[:, MORE][at], contexts[:, STILL_MORE][at]
+            step = np.arange(UNARY)
+            more = step * BUCKETS + np.where(step == 0, first[:, None], rest[:, None])
+            size[at] = code_magnitudes(coder, self.tables["more"], kind, np.abs(level[at]), more)
         size[at] *= 1 - 2 * negative.astype(np.int64)
         return size
-
-    def _code_magnitudes(
-        self, coder: BitCoder, kind: int, size: Ints, first: Ints, rest: Ints
-    ) -> Ints:
-        """Magnitudes of nonzero levels (N,): unary with contexts, then Exp-Golomb."""
-        out = np.ones_like(size)
-        going = np.arange(len(size))
-        for m in range(UNARY):
-            context = (first if m == 0 else rest)[going] + m * BUCKETS
-            bits = (size[going] > m + 1).astype(np.int32)
-            going = going[self.tables["more"].code(coder, bits, kind, context) != 0]
-            out[going] += 1
-            if len(going) == 0:
-                return out
-        out[going] += code_escape(coder, size[going] - (UNARY + 1))
-        return np.minimum(out, MAX_LEVEL)
 
 
 def _with_margin(x: Activations, grid: tuple[int, int], margin: int) -> Activations:

@@ -31,6 +31,7 @@ from .motion import (
     DIRECT,
     FIRST,
     MAX_MV,
+    PREFIX,
     SECOND,
     Field,
     Pass,
@@ -45,7 +46,6 @@ COUNT_LIMIT = 16383
 MODES = 4
 AROUND = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
 NEAREST = [i for i, (dy, dx) in enumerate(AROUND) if max(abs(dy), abs(dx)) == 1]
-PREFIX = 11  # bits of the prefix of a difference, at most
 _PLACE = 4 + 1 + MAX_LEVEL + 1 + 1 + 2 + 1  # features of the pass and the picture
 MODE_FEATURES = _PLACE + MODES * len(AROUND) + MODES + 2 + 2 * 2 * len(NEAREST) + 2 * 2
 VECTOR_FEATURES = _PLACE + 2 + 4 * len(AROUND) + 3 * len(NEAREST) + 3 + 6 + 4 + 2
@@ -143,7 +143,7 @@ class _Picture:
             mv, mode = self.suggested
             self.toward[:, :n] = mv.reshape(2, n, 2)
             self.source = ONE * (mode.reshape(n, 1) == np.arange(MODES))
-            self.rough = np.stack([log_activation(_roughness(v)).ravel() for v in mv])
+            self.rough = np.stack([log_activation(roughness(v)).ravel() for v in mv])
         self.carried = [_carried(before) for before in known.carried]
         level = ONE * (np.arange(MAX_LEVEL + 1) == known.level)
         far = [min(ONE * abs(d), MAX_ACTIVATION) for d in known.distances]
@@ -164,7 +164,7 @@ class _Picture:
         return self.carried[r][y * w + x]
 
 
-def _roughness(mv: NDArray[np.int16]) -> Ints:
+def roughness(mv: NDArray[np.integer]) -> Ints:
     """(h, w, 2) -> (h, w): differences from the four neighbours, summed; the edge goes on."""
     wide = np.pad(mv.astype(np.int64), ((1, 1), (1, 1), (0, 0)), mode="edge")
     centre = wide[1:-1, 1:-1]
