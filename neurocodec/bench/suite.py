@@ -56,16 +56,24 @@ class Suite:
     anchors: tuple[Setting, ...]
 
     def settings(self, only: tuple[str, ...] = ()) -> tuple[Setting, ...]:
-        """Ours first, then the anchors; with ``only`` those of these codec names or labels.
+        """Ours first, then the anchors; with ``only`` those of these codec names or labels, each
+        alone or several by comma.
 
         Raises InputError where ``only`` names none of the suite's codecs.
         """
         every = (Setting(OURS), *self.anchors)
-        for name in only:
-            if not any(name in (s.codec, s.label) for s in every):
-                labels = ", ".join(s.label for s in every)
-                raise InputError(f"codec {name!r} is not in suite {self.name!r}; it has: {labels}")
-        return tuple(s for s in every if not only or s.codec in only or s.label in only)
+        known = {s.codec for s in every} | {s.label for s in every}
+        wanted: set[str] = set()
+        for text in only:
+            names = [text] if text in known else [name.strip() for name in text.split(",")]
+            for name in filter(None, names):
+                if name not in known:
+                    labels = "; ".join(s.label for s in every)
+                    raise InputError(
+                        f"codec {name!r} is not in suite {self.name!r}; it has: {labels}"
+                    )
+                wanted.add(name)
+        return tuple(s for s in every if not wanted or s.codec in wanted or s.label in wanted)
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self)

@@ -20,7 +20,10 @@ def command() -> None:
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the results.")
 @click.option(
-    "--codecs", metavar="NAMES", default="", help="Only these of the suite, by comma; else all."
+    "--codecs",
+    metavar="NAMES",
+    multiple=True,
+    help="Only these of the suite, by comma or given again; else all.",
 )
 @click.option("--root", type=_FOLDER, help="Folder of the clips, instead of the suite's.")
 @click.option(
@@ -35,7 +38,7 @@ def command() -> None:
 def run(
     suite: Path,
     out: Path,
-    codecs: str,
+    codecs: tuple[str, ...],
     root: Path | None,
     jobs: int,
     ffmpeg: str | None,
@@ -46,9 +49,8 @@ def run(
     from ..bench.run import failures, run_suite
     from ..bench.suite import read_suite
 
-    only = tuple(name.strip() for name in codecs.split(",") if name.strip())
     results = run_suite(
-        read_suite(suite, root), out, only=only, jobs=jobs, ffmpeg=ffmpeg,
+        read_suite(suite, root), out, only=codecs, jobs=jobs, ffmpeg=ffmpeg,
         notify=(lambda line: None) if quiet else click.echo,
     )  # fmt: skip
     failed = failures(results)

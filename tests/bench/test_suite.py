@@ -51,6 +51,9 @@ def test_everything_given(tmp_path: Path) -> None:
     assert labels == ["neurocodec", "x265 veryslow, our GOP, tuned for PSNR", "jpeg"]
     assert suite.anchors[0].slug == "x265-veryslow-our-gop-tuned-for-psnr"
     assert [s.label for s in suite.settings(("jpeg",))] == ["jpeg"]
+    assert [s.label for s in suite.settings((labels[1], "jpeg, neurocodec"))] == labels
+    assert [s.label for s in suite.settings((labels[1],))] == labels[1:2]  # its commas are its own
+    assert [s.label for s in suite.settings(("",))] == labels
     assert suite.to_dict()["clips"] == ["b.mkv", "a.mp4"]  # no folders
 
 
