@@ -130,9 +130,9 @@ class Gop:
         """step: VIDEO's, which a generator sees."""
         self.scales = [max(scale, 1) for scale in data[:7]] + [1] * (7 - len(data[:7]))
         self.step, self.generator, self.generated_motion = step, None, None
-        decoder = RangeDecoder(data[7:] if generator is None else data[8:])
+        decoder = RangeDecoder(data[8:] if generator is None else data[9:])  # masking: 11.1
         if generator is not None:
-            self.generator = GeneratorModel(shape, generator, decoder, schedule_of(data[7:8]))
+            self.generator = GeneratorModel(shape, generator, decoder, schedule_of(data[8:9]))
             if generator.motion:
                 self.generated_motion = GeneratedMotion(generator, decoder)
         own = "motion_"

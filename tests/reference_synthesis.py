@@ -163,17 +163,40 @@ def basis(d: int) -> Array:
     return np.stack([vector for _, vector in found[:d]], 1)
 
 
+def steps(t: float, kind: int, predicted: tuple[Array, Array], masking: int) -> Array:
+    """11.1: of each cell, (h, w)."""
+    luma = shuffle((predicted[0][:4] + predicted[1][:4]) / 2, 2)[0]
+    h, w = luma.shape[0] // 8, luma.shape[1] // 8
+    if kind <= 1:
+        return np.full((h, w), t)
+    variance = luma.reshape(h, 8, w, 8).var((1, 3))
+    out = np.zeros((h, w))
+    for y in range(h):
+        for x in range(w):
+            near = [
+                variance[min(max(y + i, 0), h - 1), min(max(x + j, 0), w - 1)]
+                for i in (-1, 0, 1)
+                for j in (-1, 0, 1)
+            ]
+            factor = ((np.mean(near) + 58 / 255**2) / (400 / 255**2)) ** (masking / 128)
+            out[y, x] = t * min(max(factor, 1 / 3), 3)
+    return out
+
+
 def picture(
-    every: Tensors, kind: int, t: float, predicted: tuple[Array, Array], tokens: Ints
-) -> Array:
+    every: Tensors, kind: int, t: float, predicted: tuple[Array, Array], tokens: Ints,
+    masking: int = 0,
+) -> Array:  # fmt: skip
     """tokens: (h, w, S, K) -> planes (6, 4 h, 4 w), multiples of 1 / 255."""
     own = "intra." if kind <= 2 else "inter."
     tensors = {k.removeprefix(own): v for k, v in every.items() if k.startswith(own)}
     h, w = tokens.shape[:2]
     p, q = predicted
+    step = steps(t, kind, predicted, masking)
+    wide = step.repeat(4, 0).repeat(4, 1)
     mean, half = (p + q) / 2, (p - q) / 2
     cells = np.zeros((6, h, w))
-    cells[0], cells[1 + kind] = np.log(t) / 2 + 1, 1
+    cells[0], cells[1 + kind] = np.log(step) / 2 + 1, 1
     c = cells.repeat(2, 1).repeat(2, 2)
 
     x = np.concatenate([unshuffle(mean - 0.5, 2), unshuffle(4 * half, 2), c])
@@ -182,17 +205,17 @@ def picture(
 
     n = tokens.reshape(h, w, -1).transpose(2, 0, 1).astype(float)
     shrink, gain = (every[f"lfq.{k}"][kind][:, None, None] for k in ("shrink", "log_gain"))
-    latent = np.where(n == 0, 0, np.sign(n) * (np.abs(n) - shrink) * t * np.exp(gain))
+    latent = np.where(n == 0, 0, np.sign(n) * (np.abs(n) - shrink) * step * np.exp(gain))
     matrix = basis(len(n)) + tensors["decoder.correction"]
     linear = shuffle(np.einsum("pd,dhw->phw", matrix, latent), 4)
 
-    x = np.concatenate([np.arcsinh(latent / t), unshuffle(context, 2), cells])
+    x = np.concatenate([np.arcsinh(latent / step), unshuffle(context, 2), cells])
     x = blocks(convolve(x, tensors, "decoder.stem"), tensors, "decoder.blocks")
     x = shuffle(convolve(silu(x), tensors, "decoder.up"), 2)
     planes = better + linear
     x = np.concatenate(
-        [x, context, unshuffle(planes - 0.5, 2), unshuffle(np.arcsinh(linear / t), 2), c]
+        [x, context, unshuffle(planes - 0.5, 2), unshuffle(np.arcsinh(linear / wide), 2), c]
     )
     x = silu(convolve(silu(convolve(x, tensors, "decoder.refine1")), tensors, "decoder.refine2"))
-    planes = planes + t * shuffle(convolve(x, tensors, "decoder.out"), 2)
+    planes = planes + wide * shuffle(convolve(x, tensors, "decoder.out"), 2)
     return np.round(np.clip(planes, 0, 1) * 255) / 255

@@ -168,7 +168,7 @@ PICTURE_SHAPE = TokenShape("levels", 3, 2, 5, True)
 def assert_same_pictures(
     found: Sequence[Tokens], prior: Prior, grid: tuple[int, int], data: bytes
 ) -> None:
-    """data: with scales."""
+    """data: scales, masking and words."""
     plain = reference_tokens.Shape("levels", PICTURE_SHAPE.stages, PICTURE_SHAPE.bits)
     tables = {name: table.tolist() for name, table in prior.items()}
     h, w = grid
@@ -183,7 +183,8 @@ def test_pictures_of_noise(seed: int) -> None:
     data, prior = rng.bytes(12000), random_prior(PICTURE_SHAPE, seed)
     grid, frames = (int(rng.integers(1, 9)), int(rng.integers(1, 40))), int(rng.integers(1, 24))
     model, coder = PictureCoder(PICTURE_SHAPE, prior, grid, frames), BitDecoder(data[7:])
-    assert_same_pictures([model.code(coder) for _ in range(frames)], prior, grid, data)
+    found = [model.code(coder) for _ in range(frames)]
+    assert_same_pictures(found, prior, grid, data[:7] + b"\5" + data[7:])
 
 
 def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
@@ -226,7 +227,7 @@ def test_pictures_that_were_encoded(grid: tuple[int, int], seed: int) -> None:
         encoder.add(picture)
     data = encoder.finish()
     assert_same_pictures(pictures, prior, grid, data)
-    model, coder = PictureCoder(PICTURE_SHAPE, prior, grid, 21), BitDecoder(data[7:])
+    model, coder = PictureCoder(PICTURE_SHAPE, prior, grid, 21), BitDecoder(data[8:])
     assert hash_tokens(model.code(coder) for _ in range(21)) == hash_tokens(pictures)
 
 
@@ -398,13 +399,13 @@ def test_tokens_that_were_encoded_with_a_generator(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("seed", range(8))
 def test_pictures_of_noise_with_a_generator_of_motion(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    data = bytes([64] * 7 + [2]) + rng.bytes(8000)
+    data = bytes([64] * 7 + [30, 2]) + rng.bytes(8000)
     grid, frames = (int(rng.integers(1, 7)), int(rng.integers(1, 36))), int(rng.integers(2, 7))
     ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, frames, data, SMALL_MOTION)
     assert hash_tokens(ours) == theirs
 
 
-@pytest.mark.parametrize("length", [0, 8, 11, 16, 30, 90])
+@pytest.mark.parametrize("length", [0, 7, 8, 9, 12, 16, 30, 90])
 def test_pictures_of_too_few_bytes_with_a_generator_of_motion(length: int) -> None:
     data = bytes(range(100, 100 + length))
     ours, theirs = decode_both(PICTURE_SHAPE, 1, (3, 5), 6, data, SMALL_MOTION)

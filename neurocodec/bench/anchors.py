@@ -71,10 +71,12 @@ class Codec(ABC):
     still: ClassVar[bool] = False  # takes one frame only
     default_preset: ClassVar[str | None] = None
 
-    def __init__(self, setting: Setting, ffmpeg: Ffmpeg, our_gop: int, model: str | None) -> None:
-        """our_gop: frames, for a "matched" setting. model: of our own codec."""
+    def __init__(
+        self, setting: Setting, ffmpeg: Ffmpeg, our_gop: int, model: str | None, tune: str | None
+    ) -> None:
+        """our_gop: frames, for a "matched" setting. model, tune: of our own codec."""
         self.setting, self.ffmpeg = setting, ffmpeg
-        self.our_gop, self.model = our_gop, model
+        self.our_gop, self.model, self.tune = our_gop, model, tune
         self.preset = setting.preset or self.default_preset
         self.matched = setting.gop == "matched"
         self.for_psnr = setting.tune == "psnr"
@@ -249,6 +251,7 @@ class Neurocodec(Codec):
         return [
             *PYTHON, "neurocodec", "compress", str(source), str(stream), "--audio", "none",
             "-q", f"{value:g}", "--gop", str(self.our_gop), "-y", *self._model(),
+            *(["--tune", self.tune] if self.tune else []),
         ]  # fmt: skip
 
     def decode(self, stream: Path, target: Path) -> list[str]:
@@ -269,7 +272,7 @@ class Neurocodec(Codec):
             "code": code_hash(),
             "model": f"{bundle.name} {bundle.hash.hex()}",
             "gop": str(self.our_gop),
-        }
+        } | ({"tune": self.tune} if self.tune else {})
 
 
 CODECS: dict[str, type[Codec]] = {
@@ -284,8 +287,11 @@ CODECS: dict[str, type[Codec]] = {
 }
 
 
-def make_codec(setting: Setting, ffmpeg: Ffmpeg, our_gop: int, model: str | None) -> Codec:
-    """model: name or path of our bundle; a path is made absolute, for programs run elsewhere."""
+def make_codec(
+    setting: Setting, ffmpeg: Ffmpeg, our_gop: int, model: str | None, tune: str | None = None
+) -> Codec:
+    """model: name or path of our bundle; a path is made absolute, for programs run elsewhere.
+    tune: of our own codec."""
     if model and Path(model).suffix == ".safetensors":
         model = str(Path(model).absolute())
-    return CODECS[setting.codec](setting, ffmpeg, our_gop, model)
+    return CODECS[setting.codec](setting, ffmpeg, our_gop, model, tune)

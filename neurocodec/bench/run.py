@@ -107,7 +107,8 @@ class Benchmark:
 
     def _job(self, source: Source, setting: Setting) -> Job:
         def job() -> None:
-            codec = make_codec(setting, self._ffmpeg, self._suite.ours.gop, self._suite.ours.model)
+            ours = self._suite.ours
+            codec = make_codec(setting, self._ffmpeg, ours.gop, ours.model, ours.tune)
             curve = Curve(source.name, setting.label)
             if codec.still and source.frames > 1:
                 curve.status = "skipped: takes one frame only"

@@ -11,6 +11,7 @@ st_lpips_every = 4                  # frames: the slow metric looks at every fou
 qualities = [10, 35, 60, 85]        # our rate points
 gop = 65                            # frames between our key frames
 model = "magvit2-small"             # the default bundle if left out
+tune = "ms-ssim"                    # as of compress; its default if left out
 
 [[anchors]]
 codec = "x265"
@@ -36,11 +37,12 @@ OURS = "neurocodec"
 
 @dataclass(frozen=True)
 class Ours:
-    """Our own curve: a rate point for each quality. gop: frames."""
+    """Our own curve: a rate point for each quality. gop: frames. tune: of compress."""
 
     qualities: tuple[int, ...] = (10, 35, 60, 85)
     gop: int = 65
     model: str | None = None
+    tune: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,13 @@ def _suite(values: dict[str, Any], path: Path, root: Path | None) -> Suite:
 def _ours(table: _Table, folder: Path) -> Ours:
     qualities = table.take("qualities", list, list(Ours.qualities))
     gop, model = table.take("gop", int, Ours.gop), table.take("model", str, None)
+    tune = table.take("tune", str, None)
     table.end()
     if not qualities or not all(isinstance(q, int) and 0 <= q <= 100 for q in qualities):
         raise ValueError("qualities must be whole numbers from 0 to 100")
     if model and Path(model).suffix == ".safetensors":
         model = str(folder / model)
-    return Ours(tuple(sorted(set(qualities))), gop, model)
+    return Ours(tuple(sorted(set(qualities))), gop, model, tune)
 
 
 def _anchor(table: _Table) -> Setting:

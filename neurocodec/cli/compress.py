@@ -43,6 +43,12 @@ from . import options, print_json, printable
     help="How hard to look for motion.",
 )
 @click.option(
+    "--tune",
+    type=click.Choice(["psnr", "balanced", "ms-ssim"]),
+    help="How much more error restless regions may hide than still ones: none, a little, or what "
+    "MS-SSIM likes best.  [default: balanced]",
+)
+@click.option(
     "--entropy",
     type=click.Choice(["generator", "adaptive"]),
     help="What codes the tokens.  [default: the model's generator, if it has one]",

@@ -32,7 +32,7 @@ from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
 from .frames import GopEnd
 from .latents import tokenize as tokenize_latents
-from .picture_encoder import EFFORTS, tokenize_pictures
+from .picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES, tokenize_pictures
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
 from .tokens import EntropyModel, GopEncoder, PictureTokens, grid_of
 
@@ -101,6 +101,7 @@ def compress(
     model: str | None = None,
     gop: int | None = None,
     effort: str = "medium",
+    tune: str | None = None,
     entropy: str | None = None,
     steps: int | None = None,
     device: str = "auto",
@@ -118,6 +119,8 @@ def compress(
     target_size, bytes of the whole file; or psnr, dB of (6 Y + U + V) / 8. model: a bundle's name
     or path. gop: most frames between random access points, 1..1024, best one more than a multiple
     of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion.
+    tune: psnr, balanced (the default) or ms-ssim, how much more error restless regions may hide
+    than still ones; of models with motion.
     entropy: what codes the tokens, "generator" or "adaptive"; by default the model's generator, if
     it has one. steps: of the generator's schedule, 1..16, by default 4: more are slower
     and up to 8 a little smaller.
@@ -136,6 +139,8 @@ def compress(
         raise UsageError(f"{steps} steps: give 1 to {MAX_STEPS}")
     if effort not in EFFORTS:
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
+    if tune is not None and tune not in TUNES:
+        raise UsageError(f"tune {tune!r}: give {', '.join(TUNES)}")
     check_cut(start, duration)
     parse_audio(audio)
     began = time.monotonic()
@@ -147,6 +152,9 @@ def compress(
     model_of_tokens = bundle.entropy(bundle.entropy_number(entropy))
     if steps is not None and model_of_tokens.generator is None:
         raise UsageError("steps are of a generator's schedule, and none is used")
+    if tune is not None and not bundle.is_motion:
+        raise UsageError(f"tune {tune}: model {bundle.name} cannot be tuned")
+    masking = TUNES[tune or DEFAULT_TUNE]
     if threads is not None:
         torch.set_num_threads(threads)
     with MediaReader(src, audio, start, duration) as reader:
@@ -166,9 +174,12 @@ def compress(
             writer.header(header)
             grid = grid_of(header.width, header.height)
             new_gop = functools.partial(
-                GopEncoder, model_of_tokens, grid, header.gop_frames, steps=steps or DEFAULT_STEPS
+                GopEncoder, model_of_tokens, grid, header.gop_frames,
+                steps=steps or DEFAULT_STEPS, masking=masking,
+            )  # fmt: skip
+            items = _tokenizing(
+                bundle, header, effort, masking, where, control, model_of_tokens, new_gop
             )
-            items = _tokenizing(bundle, header, effort, where, control, model_of_tokens, new_gop)
             frames, gops, ticks = _write_gops(writer, reader, new_gop, items, header, progress)
             writer.finish()
     elapsed = time.monotonic() - began
@@ -215,7 +226,7 @@ def _control(
 
 
 def _tokenizing(
-    bundle: models.Bundle, header: Header, effort: str, device: torch.device,
+    bundle: models.Bundle, header: Header, effort: str, masking: int, device: torch.device,
     control: Control | None, entropy: EntropyModel, new_gop: NewGop,
 ) -> Callable[[Events], Items]:  # fmt: skip
     """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
@@ -224,8 +235,9 @@ def _tokenizing(
     def tokenize(events: Events, step: float, find_cuts: bool) -> Items:
         if bundle.is_motion:
             yield from tokenize_pictures(
-                events, networks, step, header.gop_frames, device, effort, find_cuts
-            )
+                events, networks, step, header.gop_frames, device, effort, find_cuts,
+                masking=masking,
+            )  # fmt: skip
         else:
             yield from tokenize_latents(events, networks, step, header.gop_frames, device)
 

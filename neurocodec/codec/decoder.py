@@ -27,7 +27,7 @@ from .tokens import (
     Tokens,
     decode_tokens,
     grid_of,
-    scales_of,
+    picture_head,
 )
 
 _SKEW = 2  # seconds by which sound may be stored before or after its pictures
@@ -143,7 +143,8 @@ def synthesizer(
     step, size = gop.step / STEP_ONE, (header.width, header.height)
     if not bundle.is_motion:
         return GopSynthesizer(networks, step, size, device)
-    loop = PictureLoop(networks, grid_of(*size), step, scales_of(gop), device)
+    scales, masking = picture_head(gop)
+    loop = PictureLoop(networks, grid_of(*size), step, scales, device, masking)
     return PictureSynthesizer(loop, size)
 
 

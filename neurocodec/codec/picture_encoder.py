@@ -17,8 +17,9 @@ from ..bitstream.payloads import AudioPacket
 from ..entropy.motion import Field, MotionMemory
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..media.frame import Frame
+from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
-from ..tokenizer.motion_model import MotionTokenizer
+from ..tokenizer.motion_model import MotionTokenizer, cell_steps
 from .frames import GopEnd, pad_planes
 from .lookahead import LONG, CutFinder, Thumbnail, mini_gop_length, thumbnail
 from .pictures import PictureLoop, step_of
@@ -30,6 +31,11 @@ EFFORTS = {
     "medium": Effort(),
     "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1)),
 }
+
+# Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
+# next to no PSNR
+TUNES = {"psnr": 0, "balanced": 16, "ms-ssim": 45}
+DEFAULT_TUNE = "balanced"
 
 # Of what a bit of motion must save, relative to a bit of tokens. The finer step of an anchor is for
 # those that are predicted from it, which gain by its samples but not by its motion
@@ -76,6 +82,7 @@ class PictureEncoder(PictureLoop):
             penalty,
             direct,
             self.effort,
+            self._weight(planes),
         )
         field = Field(
             found.mode[0].cpu().numpy().astype(np.uint8),
@@ -83,6 +90,13 @@ class PictureEncoder(PictureLoop):
         )
         self._memory.remember(picture, field, self.pictures)
         return field
+
+    def _weight(self, planes: Tensor) -> Tensor | None:
+        """Of the error of cells: what masking would make of it."""
+        if not self.masking:
+            return None
+        one = torch.ones(1, device=self.device)
+        return cell_steps(one, INTER, (planes, planes), self.masking)[:, 0] ** -2
 
 
 class GopStream:
@@ -131,6 +145,7 @@ def tokenize_pictures(
     effort: str = "medium",
     find_cuts: bool = True,
     scales: tuple[int, ...] = DEFAULT_SCALES,
+    masking: int = 0,
 ) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
     """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio
     packets as they come. find_cuts: begin a GOP at every scene cut."""
@@ -149,7 +164,8 @@ def tokenize_pictures(
             gop, pts = None, []
         if gop is None:
             height, width = event.y.shape
-            loop = PictureEncoder(tokenizer, grid_of(width, height), step, scales, device)
+            grid = grid_of(width, height)
+            loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
             loop.effort = EFFORTS[effort]
             gop = GopStream(loop)
         pts.append(event.pts)

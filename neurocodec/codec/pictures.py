@@ -16,9 +16,10 @@ from ..entropy.motion import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import Reference, predict
-from ..tokenizer.motion_model import MotionTokenizer, base_of, enlarged
+from ..tokenizer.motion_model import MotionTokenizer, base_of, cell_steps, enlarged
 from .frames import Planes, crop_planes
 from .tokens import (
+    MASKING_ONE,
     SCALE_ONE,
     Grid,
     LatentTokens,
@@ -41,10 +42,11 @@ class PictureLoop:
 
     def __init__(
         self, tokenizer: MotionTokenizer, grid: Grid, step: float, scales: tuple[int, ...],
-        device: torch.device,
+        device: torch.device, masking: int = 0,
     ) -> None:  # fmt: skip
+        """masking: in units of 1/MASKING_ONE, see ``cell_steps``."""
         self.tokenizer, self.grid, self.device = tokenizer, grid, device
-        self.step, self.scales = step, scales
+        self.step, self.scales, self.masking = step, scales, masking / MASKING_ONE
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
         self._references: dict[int, Reference] = {}  # of the pictures used last
 
@@ -76,24 +78,28 @@ class PictureLoop:
         model = self.tokenizer
         nets = model.networks(kind)
         t = torch.tensor([step], dtype=torch.float32, device=self.device)
-        condition, wide = model.condition(kind, t, predictions[0]), t.view(1, 1, 1, 1)
+        h, w = (side // (SPATIAL_STRIDE // 2) for side in predictions[0].shape[2:])
+        steps = cell_steps(t, kind, predictions, self.masking)
+        each = steps.expand(1, 1, h, w).reshape(-1, 1)
+        condition = model.condition(kind, steps, predictions[0])
         with autocast(self.device):
             prediction, context = nets.context(*predictions, condition)
             if tokens is None:
                 assert planes is not None
                 z = nets.encoder(planes, prediction)
-                tokens = self.quantize(z, kind, t)
+                tokens = self.quantize(z, kind, each)
             levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
-            h, w, s, k = levels.shape
-            q = model.lfq.dequantize(levels.view(h * w, s, k), None, kind, t)
+            s, k = levels.shape[2:]
+            q = model.lfq.dequantize(levels.view(h * w, s, k), None, kind, each)
             q = q.view(1, h, w, s * k).permute(0, 3, 1, 2)
-            out = nets.decoder(q, prediction, context, condition, wide)
+            out = nets.decoder(q, prediction, context, condition, steps)
         return (out.float().clamp(0, 1) * 255).round() / 255, tokens
 
-    def quantize(self, z: Tensor, kind: int, step: Tensor) -> LatentTokens:
+    def quantize(self, z: Tensor, kind: int, steps: Tensor) -> LatentTokens:
+        """z: (1, D, h, w), steps: of cells, (h w, 1)."""
         h, w = z.shape[2:]
         tokens, depth = self.tokenizer.lfq.quantize(
-            z[0].permute(1, 2, 0).flatten(0, 1).float(), kind, step
+            z[0].permute(1, 2, 0).flatten(0, 1).float(), kind, steps
         )
         return LatentTokens(
             tokens.view(h, w, *tokens.shape[1:]).to(torch.int16).cpu().numpy(),

@@ -111,11 +111,13 @@ class _Search:
 
     def __init__(
         self, target: Tensor, reference: Reference, size: int, penalty: float,
-        other: Tensor | None = None,
+        other: Tensor | None = None, weight: Tensor | None = None,
     ) -> None:  # fmt: skip
         """target: (B, H, W); penalty: squared error a bit must save. other: blocks from another
-        reference, of which and these the mean is to be the target."""
+        reference, of which and these the mean is to be the target. weight: of the error of cells
+        (B, H/8, W/8)."""
         share = 1.0 if other is None else 0.25
+        self._weight = None if weight is None else F.avg_pool2d(weight, size // 8)
         self._every = 1 if size == SIZES[-1] else 2  # samples of large blocks that are looked at
         self._target = _blocks(target, size)[..., :: self._every, :: self._every]
         self._reference, self._size, self._penalty = reference, size, penalty
@@ -129,7 +131,8 @@ class _Search:
 
     def _error(self, field: Tensor) -> Tensor:
         blocks = self._reference.luma_blocks(field, self._size, self._every)
-        return (blocks - self._target).square_().sum((3, 4)) * self._every**2
+        error = (blocks - self._target).square_().sum((3, 4)) * self._every**2
+        return error if self._weight is None else error * self._weight
 
     def _of(self, field: Tensor, error: Tensor) -> Tensor:
         worth = _worth(error * self._share, self._size, self._penalty)
@@ -174,16 +177,20 @@ class _Search:
 
 def _search(
     target: Tensor, reference: Reference, flow: Tensor, before: Tensor | None, penalty: float,
-    effort: Effort,
+    effort: Effort, weight: Tensor | None,
 ) -> _Search:  # fmt: skip
-    """before: a further candidate for every cell, (B, h, w, 2)."""
+    """before: a further candidate for every cell, (B, h, w, 2). weight: of their error."""
     field: Tensor | None = None
     for size, steps in zip(
         SIZES, (effort.coarse,) * (len(SIZES) - 1) + (effort.fine,), strict=True
     ):
         pad = [(-side) % size for side in target.shape[1:]]
         padded = F.pad(target[:, None], (0, pad[1], 0, pad[0]), mode="replicate")[:, 0]
-        level = _Search(padded, reference, size, penalty)
+        wide = weight
+        if weight is not None:
+            more = [-length % (size // 8) for length in weight.shape[1:]]
+            wide = F.pad(weight[:, None], (0, more[1], 0, more[0]), mode="replicate")[:, 0]
+        level = _Search(padded, reference, size, penalty, weight=wide)
         h, w = level.field.shape[1:3]
         if field is not None:
             field = field.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :h, :w]
@@ -206,12 +213,14 @@ def search(
     penalty: float,
     direct: Tensor | None = None,
     effort: Effort = Effort(),
+    weight: Tensor | None = None,
 ) -> Motion:
     """Modes and vectors for a picture.
 
     planes, reference_planes: (B, 6, H/2, W/2) in 0..1, of the picture and its references.
     penalty: squared error (of luma, in units of the range) that a bit must save.
-    direct: fields (B, 2, h, w, 2) that cost next to nothing.
+    direct: fields (B, 2, h, w, 2) that cost next to nothing. weight: of the error of cells
+    (B, h, w), 1 if None.
     """
     target = luma(planes)
     same = references[0] is references[1]
@@ -219,24 +228,24 @@ def search(
     for i, reference in enumerate(references[:1] if same else references):
         flow = _flow(target, luma(reference_planes[i]))
         given = direct[:, i] if direct is not None else None
-        found.append(_search(target, reference, flow, given, penalty, effort))
+        found.append(_search(target, reference, flow, given, penalty, effort, weight))
     if same:
         field = found[0].field
         return Motion(
             torch.zeros_like(field[..., 0]), torch.stack([field, torch.zeros_like(field)], 1)
         )
-    return _choose_modes(target, references, found, penalty, direct, effort)
+    return _choose_modes(target, references, found, penalty, direct, effort, weight)
 
 
 def _choose_modes(
     target: Tensor, references: tuple[Reference, Reference], found: list[_Search], penalty: float,
-    direct: Tensor | None, effort: Effort,
+    direct: Tensor | None, effort: Effort, weight: Tensor | None,
 ) -> Motion:  # fmt: skip
     first, second = (s.field for s in found)
     if effort.both:  # with one vector kept, the other's best target is twice the picture less it
         for i in (1, 0):
             other = references[1 - i].luma_blocks(found[1 - i].field, 8)
-            joint = _Search(target, references[i], 8, penalty, other)
+            joint = _Search(target, references[i], 8, penalty, other, weight)
             joint.start_from(found[i].field)
             joint.look_around()
             joint.refine(effort.both)
@@ -260,6 +269,8 @@ def _choose_modes(
             if field is not None
         ]
         error = (sum(predicted) / len(predicted) - blocks).square().sum((3, 4))
+        if weight is not None:
+            error = error * weight
         cost = _worth(error, 8, penalty)
         if len(costs) != DIRECT:
             cost = cost + penalty * sum(vector_bits(f) for f in candidate if f is not None)

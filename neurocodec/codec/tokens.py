@@ -52,9 +52,11 @@ Grid = tuple[int, int]  # rows and columns of cells
 LATENTS, PICTURES = 0, 1  # entropy models: of the families magvit2 and motion,
 GENERATED_LATENTS, GENERATED_PICTURES = 2, 3  # and the same with a generator
 SCALE_ONE = 64  # of the scales
+MASKING_ONE = 128  # of masking
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
 # pictures of levels 0 to 4; deeper levels have the last one's
 DEFAULT_SCALES = (12, 20, 30, 46, 70, 84, 98)
+_PICTURE_HEAD = len(DEFAULT_SCALES) + 1  # bytes: scales and masking
 
 
 @dataclass
@@ -280,12 +282,13 @@ class GopEncoder:
 
     def __init__(
         self, entropy: EntropyModel, grid: Grid, frames: int, step: int,
-        scales: tuple[int, ...] = DEFAULT_SCALES, steps: int = DEFAULT_STEPS,
+        scales: tuple[int, ...] = DEFAULT_SCALES, steps: int = DEFAULT_STEPS, masking: int = 0,
     ) -> None:  # fmt: skip
-        """frames: the most that the GOP may have. The rest as of ``EntropyModel.coder``."""
+        """frames: the most that the GOP may have. masking: of pictures, 0..255, for their decoder.
+        The rest as of ``EntropyModel.coder``."""
         self._coder = BitEncoder()
         self._model = entropy.coder(grid, frames, step, scales, steps)
-        self._head = bytes(scales) if entropy.of_pictures else b""
+        self._head = bytes([*scales, masking]) if entropy.of_pictures else b""
         if entropy.generator is not None:
             self._head += bytes([steps])
 
@@ -296,17 +299,17 @@ class GopEncoder:
         return self._head + self._coder.finish()
 
 
-def scales_of(gop: VideoGop) -> tuple[int, ...]:
-    """Of a GOP of pictures. None is 0: what damaged data says is made 1."""
-    given = gop.tokens[: len(DEFAULT_SCALES)].ljust(len(DEFAULT_SCALES), b"\0")
-    return tuple(max(1, scale) for scale in given)
+def picture_head(gop: VideoGop) -> tuple[tuple[int, ...], int]:
+    """Scales and masking of a GOP of pictures. No scale is 0: what damaged data says is made 1."""
+    head = gop.tokens[:_PICTURE_HEAD].ljust(_PICTURE_HEAD, b"\0")
+    return tuple(max(1, scale) for scale in head[:-1]), head[-1]
 
 
 def decode_tokens(header: Header, gop: VideoGop, entropy: EntropyModel) -> Iterator[Tokens]:
     """The tokens of a GOP in coding order."""
     pictures = entropy.of_pictures
-    scales = scales_of(gop) if pictures else ()
-    at, steps = len(scales), DEFAULT_STEPS
+    scales = picture_head(gop)[0] if pictures else ()
+    at, steps = _PICTURE_HEAD if pictures else 0, DEFAULT_STEPS
     if entropy.generator is not None:
         steps = min(max(gop.tokens[at : at + 1].ljust(1, b"\1")[0], 1), MAX_STEPS)
         at += 1

@@ -19,7 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import BASE_SCALE, BETWEEN, INTER, KINDS, MotionConfig
+from .config import (
+    BASE_SCALE,
+    BETWEEN,
+    COARSE,
+    COARSEST,
+    INTER,
+    KINDS,
+    SPATIAL_STRIDE,
+    MotionConfig,
+)
 from .levels import LevelLFQ
 from .patch import group_basis
 
@@ -28,6 +37,9 @@ _PLANES = 6
 _CONDITION = 1 + KINDS  # log step and kind, as planes
 _CELL = 4  # half-resolution pixels along a cell
 _PATCH = _PLANES * 4  # channels of planes at 1/4 resolution
+# Of masking: variances of luma (0..1) that are added to all, that have the picture's own step, and
+# the largest factor
+_STILL, _RESTLESS, _MOST_MASKING = 58 / 255**2, 400 / 255**2, 3.0
 
 
 class ResBlock(nn.Module):
@@ -100,8 +112,10 @@ class Decoder(nn.Module):
     def forward(
         self, q: Tensor, prediction: Tensor, context: Tensor, condition: Tensor, step: Tensor
     ) -> Tensor:
+        """step: of each cell, (B, 1, h, w)."""
         linear = F.pixel_shuffle(_map(self.synthesis + self.correction, q), _CELL)
         seen = [torch.asinh(q / step), F.pixel_unshuffle(context, 2), condition[:, :, ::2, ::2]]
+        step = _spread(step, _CELL)
         x = self.blocks(self.stem(torch.cat(seen, 1)))
         x = F.pixel_shuffle(self.up(F.silu(x)), 2)
         planes = prediction + linear
@@ -129,6 +143,7 @@ class CodedPicture:
     depth: Tensor  # (B, h, w)
     bits: Tensor  # (B,), differentiable
     levels: Tensor  # (B, h, w, D)
+    steps: Tensor  # of cells, (B, 1, h, w) or (B, 1, 1, 1)
 
 
 class MotionTokenizer(nn.Module):
@@ -149,10 +164,10 @@ class MotionTokenizer(nn.Module):
         return self.inter if kind in (INTER, BETWEEN) else self.intra
 
     def condition(self, kind: int, step: Tensor, like: Tensor) -> Tensor:
-        """step (B,) and kind as planes at 1/4 resolution of planes ``like``."""
+        """step (B, 1, h, w) and kind as planes at 1/4 resolution of planes ``like``."""
         b, _, h, w = like.shape
         out = like.new_zeros(b, _CONDITION, h // 2, w // 2)
-        out[:, 0] = (step.log() / 2 + 1).view(-1, 1, 1)
+        out[:, :1] = _spread(step.log() / 2 + 1, _CELL // 2)
         out[:, 1 + kind] = 1
         return out
 
@@ -163,23 +178,25 @@ class MotionTokenizer(nn.Module):
         kind: int,
         step: Tensor,
         before: Tensor,
+        masking: float = 0.0,
     ) -> CodedPicture:
         """Differentiable pass over one picture of each clip.
 
         planes, predictions: (B, 6, H/2, W/2); step: (B,); before: (B, h, w, D) levels of where the
-        prediction comes from, which tell the rate.
+        prediction comes from, which tell the rate. masking: see :func:`cell_steps`.
         """
-        nets, condition, wide = self.networks(kind), self.condition(kind, step, planes), _wide(step)
+        steps = cell_steps(step, kind, predictions, masking)
+        nets, condition = self.networks(kind), self.condition(kind, steps, planes)
         prediction, context = nets.context(*predictions, condition)
         z = nets.encoder(planes, prediction)
         b, d, h, w = z.shape
         cells = z.permute(0, 2, 3, 1).flatten(0, 2)
-        cell_step = step.repeat_interleave(h * w)[:, None]
+        cell_step = steps.expand(b, 1, h, w).reshape(-1, 1)
         q, depth, bits, levels = self.lfq(cells, kind, cell_step, (b, h, w), before.flatten(0, 2))
         q = q.view(b, h, w, d).permute(0, 3, 1, 2)
-        out = nets.decoder(q, prediction, context, condition, wide)
+        out = nets.decoder(q, prediction, context, condition, steps)
         return CodedPicture(
-            out, depth.view(b, h, w), bits.view(b, -1).sum(1), levels.view(b, h, w, d)
+            out, depth.view(b, h, w), bits.view(b, -1).sum(1), levels.view(b, h, w, d), steps
         )
 
 
@@ -211,8 +228,30 @@ def enlarged(base: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([F.pixel_unshuffle(y[..., : 2 * h, : 2 * w], 2), uv[..., :h, :w]], 1)
 
 
-def _wide(step: Tensor) -> Tensor:
-    return step.view(-1, 1, 1, 1)
+def cell_steps(
+    step: Tensor, kind: int, predictions: tuple[Tensor, Tensor], masking: float
+) -> Tensor:
+    """Steps of cells (B, 1, h, w), or (B, 1, 1, 1) where all are the same, from a picture's (B,).
+
+    What is restless hides error: the step is multiplied by a power, ``masking``, of the variance of
+    the prediction's luma there. Bases of pictures are not masked.
+    """
+    if not masking or kind in (COARSEST, COARSE):
+        return step.view(-1, 1, 1, 1)
+    first, second = predictions
+    luma = F.pixel_shuffle((first + second)[:, :4].float() / 2, 2)
+    mean = F.avg_pool2d(luma, SPATIAL_STRIDE)
+    variance = (F.avg_pool2d(luma.square(), SPATIAL_STRIDE) - mean.square()).clamp_min(0)
+    variance = F.avg_pool2d(F.pad(variance, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    factor = ((variance + _STILL) / _RESTLESS).pow(masking)
+    return step.view(-1, 1, 1, 1) * factor.clamp(1 / _MOST_MASKING, _MOST_MASKING)
+
+
+def _spread(cells: Tensor, n: int) -> Tensor:
+    """Each of (B, C, h, w) n x n times; one value for all stays one."""
+    if cells.shape[2:] == (1, 1):
+        return cells
+    return cells.repeat_interleave(n, 2).repeat_interleave(n, 3)
 
 
 def _map(matrix: Tensor, x: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from ..tokenizer.config import (
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion import FIRST, SECOND, Reference, aligned, predict
 from ..tokenizer.motion_model import (
+    CodedPicture,
     MotionTokenizer,
     base_of,
     enlarged,
@@ -59,6 +60,7 @@ logger = logging.getLogger(__name__)
 BASE_STEPS = tuple(scale / SCALE_ONE for scale in DEFAULT_SCALES[1::-1])
 LEVEL_STEPS = tuple(scale / SCALE_ONE for scale in DEFAULT_SCALES[2:])
 JITTER = 0.3  # of the log of a picture's step
+MOST_MASKING = 0.5  # of a batch, see ``cell_steps``
 DECAY_PART = 0.3  # of the run, at its end, in which the learning rate falls
 PARTS = ("both", "intra", "inter")
 SOURCE_FRAMES = 10  # fewest of a video; more than twice as many are kept of it
@@ -97,9 +99,15 @@ class Coded:
     bpp: float
 
 
-def cost_of(planes: Tensor, decoded: Tensor, bits: Tensor, step: Tensor) -> Tensor:
+def cost_of(planes: Tensor, coded: CodedPicture, step: Tensor) -> Tensor:
     """D / lambda + R in bits a pixel, weighted so that all steps pull about equally; scalar."""
-    cost = weighted_error(planes, decoded) / (LAMBDA_PER_STEP2 * step**2) + bits
+    h, w = coded.depth.shape[1:]
+    each = coded.steps.expand(-1, 1, h, w)
+    wide = each.repeat_interleave(planes.shape[2] // h, 2).repeat_interleave(
+        planes.shape[3] // w, 3
+    )
+    error = weighted_error(planes / wide, coded.planes / wide)
+    cost = error / LAMBDA_PER_STEP2 + coded.bits
     return (cost / (planes[0, 0].numel() * 4) * (step / 0.1) ** 0.7).mean()
 
 
@@ -157,20 +165,21 @@ class MotionRun(Run):
 
     def code(
         self, x: Tensor, predictions: tuple[Tensor, Tensor], kind: int, step: Tensor,
-        before: Tensor, learn: bool, weight: float = 1.0,
+        before: Tensor, learn: bool, weight: float = 1.0, masking: float = 0.0,
     ) -> Coded:  # fmt: skip
         """Code one picture of each clip, and learn from it. weight: of the loss."""
         with torch.set_grad_enabled(learn), autocast(self.device):
-            out = self.model(x, predictions, kind, step, before)
-        loss = cost_of(x, out.planes, out.bits, step)
+            out = self.model(x, predictions, kind, step, before, masking)
+        loss = cost_of(x, out, step)
         if learn:
             self.backward(weight * loss, {"x": x, "step": step})
         bpp = out.bits.sum().item() / (x[:, 0].numel() * 4)
         return Coded(rounded(out.planes), out.levels.detach(), out.depth, loss.item(), bpp)
 
     def code_intra(
-        self, x: Tensor, step: Tensor, rng: np.random.Generator | None, learn: bool
-    ) -> tuple[Coded, dict[str, float]]:
+        self, x: Tensor, step: Tensor, rng: np.random.Generator | None, learn: bool,
+        masking: float = 0.0,
+    ) -> tuple[Coded, dict[str, float]]:  # fmt: skip
         """step: of the picture itself; its bases have finer ones. rng: varies them."""
         base = base_of(x)
         pictures = [(base_of(base), COARSEST), (base, COARSE), (x, INTRA)]
@@ -189,8 +198,9 @@ class MotionRun(Run):
                 before = enlarged_cells(coded.levels, (size[0] // 4, size[1] // 4))
             share = picture[0, 0].numel() / x[0, 0].numel()
             coded = self.code(
-                picture, (prediction, prediction), kind, jitter(own, rng), before, learn, share
-            )
+                picture, (prediction, prediction), kind, jitter(own, rng), before, learn, share,
+                masking,
+            )  # fmt: skip
             total += coded.bpp * share
             figures[f"loss{kind}"] = coded.loss
         assert coded is not None
@@ -200,7 +210,7 @@ class MotionRun(Run):
 
     def code_inter(
         self, batch: WindowBatch, x: Tensor, first: Coded, step: Tensor,
-        rng: np.random.Generator | None, learn: bool,
+        rng: np.random.Generator | None, learn: bool, masking: float = 0.0,
     ) -> Iterator[tuple[int, Coded]]:  # fmt: skip
         """Code the pictures of windows after the first, in coding order, and say which each is.
 
@@ -214,7 +224,9 @@ class MotionRun(Run):
             before = levels_before(mode, fields, pictures[a][1], pictures[b][1])
             kind = BETWEEN if b > picture.display else INTER
             own = jitter(step * LEVEL_STEPS[min(picture.level, 4)], rng)
-            coded = self.code(x[:, picture.display], predictions, kind, own, before, learn)
+            coded = self.code(
+                x[:, picture.display], predictions, kind, own, before, learn, masking=masking
+            )
             pictures[picture.display] = (Reference(coded.planes), coded.levels)
             yield picture.display, coded
 
@@ -228,11 +240,13 @@ class MotionRun(Run):
         x = batch.x.to(self.device)
         spread = rng.uniform(-0.4, 0.4, len(x))
         step = (batch.step * torch.tensor(np.exp(spread), dtype=torch.float32)).to(self.device)
+        masking = draw_masking(rng)
         first, figures = self.code_intra(
-            x[:, 0], step * LEVEL_STEPS[0], rng, self.config.part == "both"
+            x[:, 0], step * LEVEL_STEPS[0], rng, self.config.part == "both", masking
         )
         sums = {"loss": 0.0, "bpp": 0.0, "mse": 0.0}
-        for i, (t, coded) in enumerate(self.code_inter(batch, x, first, step, rng, True), 1):
+        pictures = self.code_inter(batch, x, first, step, rng, True, masking)
+        for i, (t, coded) in enumerate(pictures, 1):
             sums["loss"] += coded.loss / (FRAMES - 1)
             sums["bpp"] += coded.bpp / (FRAMES - 1)
             sums["mse"] += (coded.planes - x[:, t]).square().mean().item() / (FRAMES - 1)
@@ -248,7 +262,8 @@ class MotionRun(Run):
         places = (np.arange(len(planes)) + rng.random(len(planes))) / len(planes)
         low, high = np.log((0.02, 0.5))
         step = torch.tensor(np.exp(low + (high - low) * places), dtype=torch.float32)
-        _, figures = self.code_intra(planes.to(self.device), step.to(self.device), rng, True)
+        planes, step = planes.to(self.device), step.to(self.device)
+        _, figures = self.code_intra(planes, step, rng, True, draw_masking(rng))
         return {**figures, "norm": self.finish_step()}
 
     # -- validation -----------------------------------------------------------------------------
@@ -266,6 +281,11 @@ class MotionRun(Run):
     def validate(self) -> None:
         if self.validation:
             validate(self, self.validation)
+
+
+def draw_masking(rng: np.random.Generator) -> float:
+    """Of a batch: often none."""
+    return max(0.0, float(rng.uniform(-MOST_MASKING / 2, MOST_MASKING)))
 
 
 def jitter(step: Tensor, rng: np.random.Generator | None) -> Tensor:

@@ -87,6 +87,8 @@ def test_options_of_no_sense(tmp_path: Path, out: Path, tiny: Path) -> None:
         {"duration": 0.0},
         {"audio": "mp3"},
         {"effort": "none"},
+        {"tune": "none"},
+        {"tune": "psnr"},  # of a model without motion
     ):
         with pytest.raises(UsageError):
             compress(clip, out, model=str(tiny), **options)  # type: ignore[arg-type]

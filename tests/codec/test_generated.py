@@ -55,7 +55,7 @@ def test_entropy_models_agree_on_the_tokens(
         generated = GENERATED_PICTURES if motion else GENERATED_LATENTS
         assert entropy_model(out) == (adaptive if entropy == "adaptive" else generated)
         if entropy != "adaptive":
-            assert {data[7 if motion else 0] for data in payloads(out)} == {steps}
+            assert {data[8 if motion else 0] for data in payloads(out)} == {steps}
         report = verify(out, model, tokens=True)
         assert (report.frames, report.damage) == (6, [])
         found[entropy, steps] = (report.tokens, out)

@@ -14,13 +14,13 @@ from neurocodec.bitstream.payloads import VideoGop
 from neurocodec.bitstream.reader import Reader
 from neurocodec.bitstream.writer import Writer
 from neurocodec.codec.frames import crop_planes
-from neurocodec.codec.picture_encoder import PictureEncoder
+from neurocodec.codec.picture_encoder import DEFAULT_TUNE, TUNES, PictureEncoder
 from neurocodec.codec.tokens import (
     DEFAULT_SCALES,
     PictureTokens,
     decode_tokens,
     hash_tokens,
-    scales_of,
+    picture_head,
 )
 from neurocodec.codec.verify import verify
 from neurocodec.entropy.structure import Picture
@@ -81,6 +81,26 @@ def test_every_frame_comes_back(
         assert psnr(ours.u, theirs.u) > 28
 
 
+def test_a_tune_is_written_and_decoded(tmp_path: Path, tiny_motion: Path) -> None:
+    """The more it masks, the better is what is still, against what is restless."""
+    rng = np.random.default_rng(0)
+    planes = [np.full((48, 64), 120, np.uint8)] + [np.full((24, 32), 128, np.uint8)] * 2
+    planes[0][:, 32:] = rng.integers(0, 255, (48, 32))
+    planes[0][:, :16] += rng.integers(0, 40, (48, 16), np.uint8)
+    source, out = write_y4m(tmp_path / "a.y4m", [Frame(*planes, 0)] * 3), tmp_path / "a.nc"
+    found = {}
+    for tune, masking in TUNES.items():
+        neurocodec.compress(source, out, model=str(tiny_motion), tune=tune, overwrite=True)
+        with Reader(out) as reader:
+            video = reader.read_gop(reader.gops[0])
+        assert video is not None
+        assert picture_head(video[0])[1] == masking
+        error = np.square(decoded(out, tiny_motion)[-1].y.astype(float) - planes[0])
+        found[tune] = (error[:, :16].mean(), error[:, 40:].mean() / error[:, :16].mean())
+    assert found["ms-ssim"][0] < found["balanced"][0] < found["psnr"][0]
+    assert found["ms-ssim"][1] > 1.2 * found["psnr"][1]
+
+
 @pytest.mark.parametrize("effort", ["fast", "medium", "slow"])
 def test_the_decoder_has_what_the_encoder_has(
     effort: str, tmp_path: Path, tiny_motion: Path, frames: list[Frame],
@@ -113,7 +133,8 @@ def test_a_scene_cut_starts_a_gop(compressed: Path, frames: list[Frame]) -> None
         assert reader.header.gop_frames == 9
         assert reader.frames == len(frames)
     assert [gop[0].frames for gop in found if gop] == [9, 9, 2, 6]
-    assert {scales_of(gop[0]) for gop in found if gop} == {DEFAULT_SCALES}
+    heads = {picture_head(gop[0]) for gop in found if gop}
+    assert heads == {(DEFAULT_SCALES, TUNES[DEFAULT_TUNE])}
 
 
 def test_seeking_gives_what_playing_gives(compressed: Path, tiny_motion: Path) -> None:
@@ -212,8 +233,10 @@ def test_any_tokens_give_frames(
     assert verify(path, str(tiny_motion), tokens=True).damage == []
 
 
-def test_scales_of_damaged_data() -> None:
-    assert scales_of(VideoGop(1, 0, 1, 1, b"\5\0\7")) == (5, 1, 7, 1, 1, 1, 1)
+def test_heads_of_damaged_data() -> None:
+    found = picture_head(VideoGop(1, 0, 1, 1, b"\5\0\7"))
+    assert found == ((5, 1, 7, 1, 1, 1, 1), 0)
+    assert picture_head(VideoGop(1, 0, 1, 1, bytes([9] * 7 + [200, 3]))) == ((9,) * 7, 200)
 
 
 def test_the_hash_tells_all_that_tokens_say(compressed: Path, tiny_motion: Path) -> None:

@@ -17,7 +17,7 @@ from neurocodec.codec.tokens import (
     decode_tokens,
     grid_of,
     kind_of,
-    scales_of,
+    picture_head,
 )
 from neurocodec.entropy.motion import DIRECT
 from tests import reference_synthesis as reference
@@ -40,9 +40,10 @@ def test_pictures_are_as_specified(
     with Reader(MOTION / name) as reader:
         header, found = reader.header, reader.read_gop(reader.gops[gop])
     assert found is not None
-    video, scales = found[0], scales_of(found[0])
+    video, (scales, masking) = found[0], picture_head(found[0])
+    assert masking
     grid, step = grid_of(header.width, header.height), found[0].step / STEP_ONE
-    loop = PictureLoop(network, grid, step, scales, torch.device("cpu"))
+    loop = PictureLoop(network, grid, step, scales, torch.device("cpu"), masking)
     modes: set[int] = set()
     done: dict[int, np.ndarray] = {}
     for item, _ in zip(
@@ -61,12 +62,12 @@ def test_pictures_are_as_specified(
                     predicted = reference.enlarged(theirs, h, w)
                 size = step * scales[kind] / 64 if kind < 2 else t
                 both = (predicted, predicted)
-                theirs = reference.picture(tensors, kind, size, both, part.tokens)
+                theirs = reference.picture(tensors, kind, size, both, part.tokens, masking)
         else:
             first, *_, last = [done[place] for place in item.picture.refs]
             both = reference.predictions((first, last), item.motion.mode, item.motion.mv)
             kind = kind_of(item.picture)
-            theirs = reference.picture(tensors, kind, t, both, item.parts[0].tokens)
+            theirs = reference.picture(tensors, kind, t, both, item.parts[0].tokens, masking)
             modes |= set(item.motion.mode.flat)
         ours = loop.decode(item)[0].double().numpy()
         levels = np.abs(ours - theirs) * 255

@@ -18,6 +18,7 @@ from neurocodec.tokenizer.levels import LevelLFQ
 from neurocodec.tokenizer.motion_model import (
     MotionTokenizer,
     base_of,
+    cell_steps,
     enlarged,
     enlarged_cells,
     grey,
@@ -59,6 +60,42 @@ def test_untrained_is_prediction_plus_coded_difference(kind: int) -> None:
     assert torch.equal(out.depth[0].flatten(), depth)
     assert torch.equal(out.levels.view(24, 12, 8).long(), tokens)
     assert (depth > 0).any()
+
+
+def test_masking_gives_still_cells_finer_steps() -> None:
+    torch.manual_seed(1)
+    still = torch.full((1, 6, 16, 32), 0.5)
+    planes = still.clone()
+    planes[..., 16:] += 0.4 * torch.rand(1, 6, 16, 16) - 0.2
+    step = torch.tensor([0.1])
+    steps = cell_steps(step, INTER, (planes, planes), 0.25)[0, 0]
+    torch.testing.assert_close(steps[:, :3], torch.full((4, 3), 0.1 * (58 / 400) ** 0.25))
+    variance = torch.nn.functional.pixel_shuffle(planes[:, :4], 2)[0, 0, :24, 40:].var(correction=0)
+    assert steps[1, 6] == pytest.approx(
+        0.1 * (float(variance * 255**2 + 58) / 400) ** 0.25, rel=0.05
+    )
+    assert (steps[:, 5:] > 1.5 * steps[:, :3].max()).all()
+    assert cell_steps(step, INTER, (planes, planes), 0.0).tolist() == [[[[step.item()]]]]
+    assert cell_steps(step, COARSE, (planes, planes), 0.25).tolist() == [[[[step.item()]]]]
+    assert cell_steps(step, INTER, (planes, planes), 9.0).amax() == pytest.approx(0.3)
+
+
+def test_masking_spares_what_is_still() -> None:
+    """Error goes where the picture is restless, and training sees the steps it goes by."""
+    torch.manual_seed(1)
+    model = untrained()
+    first = torch.full((1, 6, 16, 32), 0.5)
+    first[..., 16:] += 0.6 * torch.rand(1, 6, 16, 16) - 0.3
+    second = first + 0.05 * torch.randn(first.shape)
+    step, before = torch.tensor([0.1]), torch.zeros(1, 4, 8, 96)
+    with torch.no_grad():
+        plain, masked = (
+            model(second, (first, first), INTER, step, before, masking) for masking in (0.0, 0.35)
+        )
+    error = [(out.planes - second).square().mean((0, 1, 2)) for out in (plain, masked)]
+    assert error[1][:14].mean() < 0.7 * error[0][:14].mean()
+    assert error[1][18:].mean() > 1.2 * error[0][18:].mean()
+    assert masked.steps.shape == (1, 1, 4, 8)
 
 
 def test_finer_steps_give_better_pictures() -> None:
