@@ -8,6 +8,7 @@ size at once; the bits are an estimate: what differs from its neighbours costs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..tokenizer.motion import BOTH, DIRECT, FIRST, MAX_VECTOR, SECOND, Reference
+from ..tokenizer.motion import BOTH, DIRECT, FIRST, MARGIN, MAX_VECTOR, SECOND, Reference
 from .lookahead import optical_flow
 
 # Bits for each of a cell's four neighbours that moves otherwise, and for the size of the
@@ -127,13 +128,11 @@ class _Search:
         zero = torch.zeros((*self._target.shape[:3], 2), dtype=torch.long, device=target.device)
         self.start_from(zero)
 
-    def _error(self, field: Tensor) -> Tensor:
-        blocks = self._reference.luma_blocks(field, self._size, self._every)
-        return (blocks - self._target).square_().sum((3, 4)) * self._every**2
-
     def _of(self, field: Tensor, error: Tensor) -> Tensor:
-        worth = _worth(error * self._share, self._size, self._penalty)
-        return worth + self._penalty * self._size / 8 * _bits(field, self._around)
+        return _worth(error * self._share, self._size, self._penalty) + self._rate(field)
+
+    def _rate(self, field: Tensor) -> Tensor:
+        return self._penalty * self._size / 8 * _bits(field, self._around)
 
     def look_around(self) -> None:
         """Offer each block what its neighbours have: to one colour of a chessboard, then the other,
@@ -141,35 +140,58 @@ class _Search:
         for colour in (self._board, ~self._board):
             self._around = _neighbours(self.field)
             self._cost = self._of(self.field, self.error)
-            for candidate in self._around:
-                self.offer(candidate, colour)
+            self.offer(list(self._around), colour)
         self._around = _neighbours(self.field)
         self._cost = self._of(self.field, self.error)
 
-    def offer(self, field: Tensor, where: Tensor | None = None) -> None:
-        """Take the vectors of a field that cost less, where allowed."""
-        field = field.clamp(-MAX_VECTOR, MAX_VECTOR)
-        error = self._error(field)
-        cost = self._of(field, error)
-        better = cost < self._cost
+    def offer(self, fields: list[Tensor], where: Tensor | None = None) -> None:
+        """Take of each block the vector that costs least, of these fields or its own, where
+        allowed."""
+        offered = torch.stack(fields).clamp_(-MAX_VECTOR, MAX_VECTOR)
+        rate = self._rate(offered)
+        # what would not pay even without any error need not be looked at, nor what was already
+        wanted = rate < self._cost
+        wanted &= (offered != self.field).any(-1)
+        for i in range(1, len(fields)):
+            for j in range(i):
+                wanted[i] &= (offered[i] != offered[j]).any(-1)
         if where is not None:
-            better &= where
-        self.field = torch.where(better[..., None], field, self.field)
-        self.error = torch.where(better, error, self.error)
-        self._cost = torch.where(better, cost, self._cost)
+            wanted &= where
+        places = wanted.nonzero()
+        if not len(places):
+            return
+        n, b, y, x = places.unbind(1)
+        at = places[:, 1:]
+        blocks = self._reference.luma_blocks(offered[n, b, y, x], self._size, self._every, at)
+        blocks -= self._target[b, y, x]
+        found = blocks.square_().sum((1, 2)) * self._every**2
+        error = offered.new_zeros(wanted.shape, dtype=found.dtype)
+        error[wanted] = found
+        cost = _worth(error * self._share, self._size, self._penalty) + rate
+        cost = torch.cat([self._cost[None], torch.where(wanted, cost, math.inf)])
+        best = cost.argmin(0, keepdim=True)  # the first of equal ones
+        self._cost = cost.gather(0, best)[0]
+        self.error = torch.cat([self.error[None], error]).gather(0, best)[0]
+        best = best[..., None].expand(*best.shape, 2)
+        self.field = torch.cat([self.field[None], offered]).gather(0, best)[0]
 
     def start_from(self, field: Tensor) -> None:
-        self.field, self.error = field, self._error(field)
+        blocks = self._reference.luma_blocks(field, self._size, self._every)
+        self.error = (blocks - self._target).square_().sum((3, 4)) * self._every**2
+        self.field = field
         self._around = _neighbours(field)
         self._cost = self._of(field, self.error)
 
     def refine(self, steps: tuple[int, ...]) -> None:
         for step in steps:
-            start = self.field
-            for dy in (-step, 0, step):
-                for dx in (-step, 0, step):
-                    if dx or dy:
-                        self.offer(start + torch.tensor([dx, dy], device=start.device))
+            self.offer(
+                [
+                    self.field + torch.tensor([dx, dy], device=self.field.device)
+                    for dy in (-step, 0, step)
+                    for dx in (-step, 0, step)
+                    if dx or dy
+                ]
+            )
 
 
 def _search(
@@ -178,9 +200,9 @@ def _search(
 ) -> _Search:  # fmt: skip
     """before: a further candidate for every cell, (B, h, w, 2)."""
     field: Tensor | None = None
-    for size, steps in zip(
-        SIZES, (effort.coarse,) * (len(SIZES) - 1) + (effort.fine,), strict=True
-    ):
+    for size in SIZES:
+        if size > min(target.shape[1:]) + 2 * MARGIN:
+            continue  # such a block would exceed the reference
         pad = [(-side) % size for side in target.shape[1:]]
         padded = F.pad(target[:, None], (0, pad[1], 0, pad[0]), mode="replicate")[:, 0]
         level = _Search(padded, reference, size, penalty)
@@ -188,11 +210,13 @@ def _search(
         if field is not None:
             field = field.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :h, :w]
             level.start_from(field)
-            level.offer(torch.zeros_like(field))
-        level.offer(_grid(flow, size)[:, :h, :w])
+        candidates = [_grid(flow, size)[:, :h, :w]]
+        if field is not None:
+            candidates.insert(0, torch.zeros_like(field))
         if before is not None:
-            level.offer(before[:, :: size // 8, :: size // 8])
-        level.refine(steps)
+            candidates.append(before[:, :: size // 8, :: size // 8])
+        level.offer(candidates)
+        level.refine(effort.fine if size == SIZES[-1] else effort.coarse)
         for _ in range(effort.rounds):
             level.look_around()
         field = level.field
