@@ -8,7 +8,9 @@ size at once; the bits are an estimate: what differs from its neighbours costs.
 
 from __future__ import annotations
 
+import functools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,9 +101,25 @@ def vector_bits(field: Tensor) -> Tensor:
 
 
 def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
-    distance = torch.stack([(field - n).abs().sum(-1) for n in neighbours]).float()
-    bits = EDGE_BITS * (distance > 0) + EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
-    return bits.sum(0)
+    table = _edge_bits(field.device)
+    bits = field.new_zeros(field.shape[:-1], dtype=torch.float32)
+    for neighbour in neighbours:
+        difference = (field - neighbour).abs_()
+        distance = difference[..., 0] + difference[..., 1]
+        bits += table.index_select(0, distance.flatten()).view(bits.shape)
+    return bits
+
+
+def _differ(a: Tensor, b: Tensor) -> Tensor:
+    """Where vectors (..., 2) are not the same."""
+    return (a[..., 0] != b[..., 0]) | (a[..., 1] != b[..., 1])
+
+
+@functools.lru_cache(4)
+def _edge_bits(device: torch.device) -> Tensor:
+    """Bits of a neighbour, by its distance: sum of the components' differences."""
+    distance = torch.arange(4 * MAX_VECTOR + 1, device=device).float()
+    return EDGE_BITS * (distance > 0) + EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
 
 
 class _Search:
@@ -151,10 +169,10 @@ class _Search:
         rate = self._rate(offered)
         # what would not pay even without any error need not be looked at, nor what was already
         wanted = rate < self._cost
-        wanted &= (offered != self.field).any(-1)
+        wanted &= _differ(offered, self.field)
         for i in range(1, len(fields)):
             for j in range(i):
-                wanted[i] &= (offered[i] != offered[j]).any(-1)
+                wanted[i] &= _differ(offered[i], offered[j])
         if where is not None:
             wanted &= where
         places = wanted.nonzero()
@@ -239,11 +257,15 @@ def search(
     """
     target = luma(planes)
     same = references[0] is references[1]
-    found = []
-    for i, reference in enumerate(references[:1] if same else references):
+
+    @torch.inference_mode(torch.is_inference_mode_enabled())  # which is a matter of each thread
+    def find(i: int) -> _Search:
         flow = _flow(target, luma(reference_planes[i]))
         given = direct[:, i] if direct is not None else None
-        found.append(_search(target, reference, flow, given, penalty, effort))
+        return _search(target, references[i], flow, given, penalty, effort)
+
+    with ThreadPoolExecutor(1) as threads:  # side by side
+        found = list(threads.map(find, [0] if same else [0, 1]))
     if same:
         field = found[0].field
         return Motion(
