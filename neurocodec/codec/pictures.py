@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import autocast
 from ..entropy.motion import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import Reference, predict
-from ..tokenizer.motion_model import MotionTokenizer, base_of, enlarged
+from ..tokenizer.motion_inference import FastPictureCodec
+from ..tokenizer.motion_model import MotionTokenizer, PictureCodec, base_of, enlarged
 from .frames import Planes, crop_planes
 from .tokens import (
     SCALE_ONE,
@@ -47,6 +47,7 @@ class PictureLoop:
         self.step, self.scales = step, scales
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
         self._references: dict[int, Reference] = {}  # of the pictures used last
+        self._fast: dict[PictureCodec, FastPictureCodec] = {}
 
     def reference(self, display: int) -> Reference:
         reference = self._references.pop(display, None)
@@ -73,28 +74,32 @@ class PictureLoop:
         planes: Tensor | None = None, tokens: LatentTokens | None = None,
     ) -> tuple[Tensor, LatentTokens]:  # fmt: skip
         """The decoded planes of a part; an encoder gives ``planes``, a decoder ``tokens``."""
-        model = self.tokenizer
-        nets = model.networks(kind)
-        t = torch.tensor([step], dtype=torch.float32, device=self.device)
-        condition, wide = model.condition(kind, t, predictions[0]), t.view(1, 1, 1, 1)
-        with autocast(self.device):
-            prediction, context = nets.context(*predictions, condition)
-            if tokens is None:
-                assert planes is not None
-                z = nets.encoder(planes, prediction)
-                tokens = self.quantize(z, kind, t)
-            levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
-            h, w, s, k = levels.shape
-            q = model.lfq.dequantize(levels.view(h * w, s, k), None, kind, t)
-            q = q.view(1, h, w, s * k).permute(0, 3, 1, 2)
-            out = nets.decoder(q, prediction, context, condition, wide)
-        return (out.float().clamp(0, 1) * 255).round() / 255, tokens
+        nets = self._networks(kind)
+        condition = self.tokenizer.condition_of(kind, step).to(self.device)
+        first, second = (p[0].permute(1, 2, 0) for p in predictions)
+        prediction, context = nets.context(first, second, condition)
+        if tokens is None:
+            assert planes is not None
+            z = nets.encode(planes[0].permute(1, 2, 0), prediction)
+            tokens = self.quantize(z, kind, step, context.shape)
+        levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
+        t = torch.tensor(step, dtype=torch.float32, device=self.device)
+        q = self.tokenizer.lfq.dequantize(levels.flatten(0, 1), None, kind, t)
+        out = nets.decode(q, prediction, context, condition, step)
+        out = out.clamp_(0, 1).mul_(255).round_().div_(255)
+        return out.permute(2, 0, 1).contiguous()[None], tokens
 
-    def quantize(self, z: Tensor, kind: int, step: Tensor) -> LatentTokens:
-        h, w = z.shape[2:]
-        tokens, depth = self.tokenizer.lfq.quantize(
-            z[0].permute(1, 2, 0).flatten(0, 1).float(), kind, step
-        )
+    def _networks(self, kind: int) -> FastPictureCodec:
+        slow = self.tokenizer.networks(kind)
+        if slow not in self._fast:
+            self._fast[slow] = FastPictureCodec(slow, self.tokenizer.config, self.device)
+        return self._fast[slow]
+
+    def quantize(self, z: Tensor, kind: int, step: float, context: tuple[int, ...]) -> LatentTokens:
+        """z: (h w, D) of a picture with ``context`` (2h, 2w, ...)."""
+        t = torch.tensor(step, dtype=torch.float32, device=self.device)
+        tokens, depth = self.tokenizer.lfq.quantize(z, kind, t)
+        h, w = context[0] // 2, context[1] // 2
         return LatentTokens(
             tokens.view(h, w, *tokens.shape[1:]).to(torch.int16).cpu().numpy(),
             depth.view(h, w).cpu().numpy(),

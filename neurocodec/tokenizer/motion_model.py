@@ -13,6 +13,7 @@ overlapped motion compensation.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -154,6 +155,14 @@ class MotionTokenizer(nn.Module):
         out = like.new_zeros(b, _CONDITION, h // 2, w // 2)
         out[:, 0] = (step.log() / 2 + 1).view(-1, 1, 1)
         out[:, 1 + kind] = 1
+        return out
+
+    @staticmethod
+    def condition_of(kind: int, step: float) -> Tensor:
+        """The condition of each pixel: (_CONDITION,)."""
+        out = torch.zeros(_CONDITION)
+        out[0] = math.log(step) / 2 + 1
+        out[1 + kind] = 1
         return out
 
     def forward(
