@@ -1,6 +1,5 @@
 """GOPs in several processes: the same files, and failures that are told as any other."""
 
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +96,5 @@ def test_what_is_under_way_can_be_stopped(setting: Setting) -> None:
                       pool.stop)  # fmt: skip
         assert next(items) == (0, None)
         began = time.monotonic()
-        closing = threading.Timer(0.1, lambda: None)
-        closing.start()
         items.close()
         assert time.monotonic() - began < 20
