@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 _END = object()
 
 
-def ahead(source: Iterator[T], size: int) -> Generator[T, None, None]:
+def ahead(
+    source: Iterator[T], size: int, stop: Callable[[], None] | None = None
+) -> Generator[T, None, None]:
     """Yield what ``source`` yields, which runs in a thread at most ``size`` items ahead.
 
-    Exceptions of the source are raised here. Closing the generator stops the thread.
+    Exceptions of the source are raised here. Closing the generator stops the thread; stop: makes
+    the source itself end soon, where it may be waiting for something.
     """
     items: queue.Queue[object] = queue.Queue(size)
     closed = threading.Event()
@@ -47,4 +50,6 @@ def ahead(source: Iterator[T], size: int) -> Generator[T, None, None]:
             raise failure[0]
     finally:
         closed.set()
+        if stop is not None:
+            stop()
         thread.join()

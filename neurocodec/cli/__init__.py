@@ -19,6 +19,7 @@ INTERRUPTED = 130
 _COMMANDS = {
     "compress": "Compress a video or picture into a .nc file.",
     "decompress": "Decode a .nc file into an ordinary media file.",
+    "batch": "Compress all videos of a folder.",
     "info": "Say what is in a .nc file.",
     "verify": "Check that a .nc file is undamaged and decodes.",
     "models": "List and show model bundles.",

@@ -68,6 +68,7 @@ from . import options, print_json, printable
 )
 @options.cut
 @options.machine
+@options.jobs
 @options.overwrite
 @options.as_json
 @options.talk

@@ -18,6 +18,7 @@ from . import options, print_json, printable
 @click.option("--strict", is_flag=True, help="Refuse a damaged file instead of concealing.")
 @options.cut
 @options.machine
+@options.jobs
 @options.overwrite
 @options.as_json
 @options.talk

@@ -66,6 +66,15 @@ def machine(command: Command) -> Command:
     return device(threads(command))
 
 
+jobs = click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="GOPs at once, each in a process and wholly in memory.",
+)
+
+
 def cut(command: Command) -> Command:
     """--start and --duration, seconds."""
     command = click.option(

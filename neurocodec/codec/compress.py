@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -31,8 +32,8 @@ from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
 from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
 from .frames import GopEnd
-from .latents import tokenize as tokenize_latents
-from .picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES, tokenize_pictures
+from .jobs import Jobs, Setting, tokenize
+from .picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
 from .tokens import EntropyModel, GopEncoder, PictureTokens, grid_of
 
@@ -106,6 +107,7 @@ def compress(
     steps: int | None = None,
     device: str = "auto",
     threads: int | None = None,
+    jobs: int = 1,
     audio: str = "copy",
     start: float = 0.0,
     duration: float | None = None,
@@ -125,7 +127,9 @@ def compress(
     it has one. steps: of the generator's schedule, 1..16, by default 4: more are slower
     and up to 8 a little smaller.
     device: auto, cpu or cuda.
-    threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
+    threads: of torch. jobs: GOPs coded at once, each by a process of its own, with all its frames
+    in memory; not with a bitrate, target size or PSNR. The file is the same.
+    audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     progress: called with frames done and expected.
 
     Raises UsageError, InputError, OutputError, ModelError.
@@ -135,6 +139,10 @@ def compress(
     if gop is not None and not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
     check_aims(bitrate, target_size, psnr)
+    if jobs < 1:
+        raise UsageError(f"{jobs} jobs: give 1 or more")
+    if jobs > 1 and not (bitrate is None and target_size is None and psnr is None):
+        raise UsageError("several jobs: what a GOP may take depends on the one before; give -q")
     if steps is not None and not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"{steps} steps: give 1 to {MAX_STEPS}")
     if effort not in EFFORTS:
@@ -169,7 +177,8 @@ def compress(
         frames_expected = reader.expected_frames
         seconds = float(frames_expected / info.frame_rate) if frames_expected else None
         control = _control(header, seconds, sound, bitrate, target_size, psnr)
-        with writing(dst, overwrite) as file:
+        with ExitStack() as stack:
+            file = stack.enter_context(writing(dst, overwrite))
             writer = Writer(file)
             writer.header(header)
             grid = grid_of(header.width, header.height)
@@ -177,10 +186,24 @@ def compress(
                 GopEncoder, model_of_tokens, grid, header.gop_frames,
                 steps=steps or DEFAULT_STEPS, masking=masking,
             )  # fmt: skip
-            items = _tokenizing(
-                bundle, header, effort, masking, where, control, model_of_tokens, new_gop
+            stop: Callable[[], None] | None = None
+            if jobs > 1:
+                setting = Setting(
+                    bundle, header, device, threads or max(1, (os.cpu_count() or 1) // jobs),
+                    effort, steps or DEFAULT_STEPS, masking,
+                )  # fmt: skip
+                pool = stack.enter_context(Jobs(jobs, setting))
+                stop = pool.stop
+                items = functools.partial(
+                    pool.encode, setting=setting, step=step_of_quality(quality)
+                )
+            else:
+                items = _tokenizing(
+                    bundle, header, effort, masking, where, control, model_of_tokens, new_gop
+                )
+            frames, gops, ticks = _write_gops(
+                writer, reader, new_gop, items, stop, header, progress
             )
-            frames, gops, ticks = _write_gops(writer, reader, new_gop, items, header, progress)
             writer.finish()
     elapsed = time.monotonic() - began
     return Stats(
@@ -232,23 +255,15 @@ def _tokenizing(
     """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
     networks = bundle.tokenizer().to(device)
 
-    def tokenize(events: Events, step: float, find_cuts: bool) -> Items:
-        if bundle.is_motion:
-            yield from tokenize_pictures(
-                events, networks, step, header.gop_frames, device, effort, find_cuts,
-                masking=masking,
-            )  # fmt: skip
-        else:
-            yield from tokenize_latents(events, networks, step, header.gop_frames, device)
-
+    make = functools.partial(tokenize, bundle, networks, header, effort, masking, device)
     if control is None:
         step = round(step_of_quality(header.quality) * STEP_ONE) / STEP_ONE
-        return lambda events: tokenize(events, step, True)
+        return lambda events: make(events, step, True)
     decode = None
     if isinstance(control, PsnrControl):
         decode = functools.partial(decode_gop, bundle, entropy, networks, device, header)
     trier = GopTrier(
-        lambda events, step: tokenize(events, step, False),
+        lambda events, step: make(events, step, False),
         new_gop,
         decode,
     )
@@ -262,10 +277,12 @@ def _write_gops(
     reader: MediaReader,
     new_gop: NewGop,
     tokenizing: Callable[[Events], Items],
+    stop: Callable[[], None] | None,
     header: Header,
     progress: Progress | None,
 ) -> tuple[int, int, int]:
-    """Returns how many frames and GOPs were written, and the duration in the clip's time base."""
+    """Returns how many frames and GOPs were written, and the duration in the clip's time base.
+    stop: makes ``tokenizing`` end early."""
     step = round(step_of_quality(header.quality) * STEP_ONE)
     gop = new_gop(step)
     packets: list[AudioPacket] = []
@@ -274,7 +291,7 @@ def _write_gops(
     first: int | None = None
     last = 0
     events = ahead(iter(reader), 16)
-    items = ahead(tokenizing(events), 4)
+    items = ahead(tokenizing(events), 4, stop)
     try:
         for item in items:
             if isinstance(item, AudioPacket):

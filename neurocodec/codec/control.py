@@ -57,10 +57,8 @@ def controlled(
 ) -> Iterator[GopEnd | AudioPacket]:
     """Coded GOPs, and the audio packets as they come. rate: frames per second; cuts: begin a GOP at
     every scene cut."""
-    frames: list[Frame] = []
-    finder = CutFinder()
 
-    def finish() -> GopEnd:
+    def finish(frames: list[Frame]) -> GopEnd:
         step: float | None = control.first(float(len(frames) / rate))
         tries = []
         while step is not None:
@@ -72,14 +70,22 @@ def controlled(
         control.settle(result)
         return GopEnd([frame.pts for frame in frames], units, data)
 
+    for item in whole_gops(events, gop_frames, cuts):
+        yield item if isinstance(item, AudioPacket) else finish(item)
+
+
+def whole_gops(events: Events, gop_frames: int, cuts: bool) -> Iterator[list[Frame] | AudioPacket]:
+    """The frames of each GOP, and the audio packets as they come."""
+    frames: list[Frame] = []
+    finder = CutFinder()
     for event in events:
         if isinstance(event, AudioPacket):
             yield event
             continue
         cut = cuts and finder.is_cut(thumbnail(event.y))
         if frames and (cut or len(frames) == gop_frames):
-            yield finish()
+            yield frames
             frames = []
         frames.append(event)
     if frames:
-        yield finish()
+        yield frames

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -39,6 +40,10 @@ class LostGop:
     pts: list[int]
 
 
+Section = AudioPacket | LostGop | tuple[VideoGop, list[int]]
+Decoded = tuple[Section, list[Planes] | None]
+
+
 class Decoder:
     """Decodes an open :class:`Reader`. Raises ModelMismatchError, ModelError."""
 
@@ -48,16 +53,44 @@ class Decoder:
         self.bundle = models.find_for(header.model_hash, header.model_name, model)
         self._entropy = self.bundle.entropy(header.entropy_model)
         self._device = choose_device(device)
-        self._tokenizer = self.bundle.tokenizer().to(self._device)
         self.frozen_frames = 0
+        self._last: Planes | None = None  # shown
+        # decodes items of ``sections`` elsewhere; by default they are decoded here
+        self.decode_gops: Callable[[Iterator[Section]], Iterator[Decoded]] | None = None
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        return self.bundle.tokenizer().to(self._device)
 
     def frames(self, gops: list[GopEntry]) -> Iterator[Frame | AudioPacket]:
         """Frames of these GOPs, and the audio packets stored beside them. Lost GOPs are frozen."""
+        if self.decode_gops is not None:
+            for section, planes in self.decode_gops(self.sections(gops)):
+                yield from self._show(section, planes)
+            return
         items = ahead(self._tokens(gops), 4)
         try:
             yield from self._synthesize(items)
         finally:
             items.close()
+
+    def _show(self, section: Section, planes: list[Planes] | None) -> Iterator[Frame | AudioPacket]:
+        """Of a section, and its frames if it is a GOP."""
+        if isinstance(section, AudioPacket):
+            yield section
+        elif isinstance(section, LostGop):
+            yield from self._freeze(section)
+        else:
+            for frame, at in zip(planes or (), section[1], strict=False):
+                self._last = frame
+                yield Frame(*frame, at)
+
+    def _freeze(self, lost: LostGop) -> Iterator[Frame]:
+        header = self.reader.header
+        self.frozen_frames += lost.frames
+        self._last = self._last or _grey(header.width, header.height)
+        for at in lost.pts:
+            yield Frame(*self._last, at)
 
     def part(self, start: float, duration: float | None) -> Iterator[Frame | AudioPacket]:
         """What lies between two times of the clip, in seconds.
@@ -86,9 +119,15 @@ class Decoder:
                         yield replace(early, pts=early.pts - round(shift / unit))
             yield replace(item, pts=item.pts - round(shift / base))
 
-    def _tokens(
-        self, gops: list[GopEntry]
-    ) -> Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | Tokens]:
+    def _tokens(self, gops: list[GopEntry]) -> Iterator[Section | Tokens]:
+        for section in self.sections(gops):
+            yield section
+            if isinstance(section, tuple):
+                yield from decode_tokens(self.reader.header, section[0], self._entropy)
+
+    def sections(self, gops: list[GopEntry]) -> Iterator[Section]:
+        """What is stored of these GOPs: audio packets, and each GOP with the times of its
+        frames."""
         for entry in gops:
             for section in entry.audio:  # not all at once: a still picture may have hours of it
                 yield from self.reader.read_audio(GopEntry(entry.number, audio=[section]))
@@ -98,34 +137,25 @@ class Decoder:
                     yield self._lost(entry.video.frames, entry.video.first_pts)
                 continue
             yield found
-            yield from decode_tokens(self.reader.header, found[0], self._entropy)
 
     def _lost(self, frames: int, first: int) -> LostGop:
         header = self.reader.header
         duration = 1 / (header.frame_rate * header.time_base)
         return LostGop(frames, [first + round(i * duration) for i in range(frames)])
 
-    def _synthesize(
-        self, items: Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | Tokens]
-    ) -> Iterator[Frame | AudioPacket]:
-        header = self.reader.header
-        size = (header.width, header.height)
+    def _synthesize(self, items: Iterator[Section | Tokens]) -> Iterator[Frame | AudioPacket]:
         gop: GopSynthesizer | PictureSynthesizer | None = None
         pts: list[int] = []
-        last: Planes | None = None
         for item in items:
             if isinstance(item, AudioPacket):
                 yield item
             elif isinstance(item, LostGop):
-                self.frozen_frames += item.frames
-                last = last or _grey(*size)
-                for at in item.pts:
-                    yield Frame(*last, at)
+                yield from self._freeze(item)
             elif isinstance(item, LatentTokens | PictureTokens):
                 assert gop is not None
                 for planes in gop(item):  # type: ignore[arg-type]
                     if pts:  # the last group may be longer than what is left of the GOP
-                        last = planes
+                        self._last = planes
                         yield Frame(*planes, pts.pop(0))
             else:
                 video, times = item

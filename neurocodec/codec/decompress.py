@@ -15,7 +15,7 @@ import torch
 
 from ..bitstream.payloads import AudioPacket
 from ..bitstream.reader import Reader
-from ..errors import FormatError, InputError, OutputError
+from ..errors import FormatError, InputError, OutputError, UsageError
 from ..files import STDOUT, binary_stdout, check_output, replacing
 from ..media.cut import check_cut
 from ..media.frame import Frame
@@ -23,6 +23,7 @@ from ..media.writer import FrameSink, check_target, is_picture, open_writer
 from ..media.y4m import Y4MWriter
 from ..threads import ahead
 from .decoder import Decoder, media_info
+from .jobs import Jobs, Setting
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def decompress(
     strict: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    jobs: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> DecodeStats:
@@ -66,6 +68,7 @@ def decompress(
     where a side is odd), .webm (VP9), .y4m, .png and .jpg (the first frame), or "-" for y4m on
     standard output. lossless: FFV1 in .mkv. start, duration: seconds of the clip.
     strict: refuse a damaged file; otherwise lost GOPs are shown as the frame before them.
+    jobs: GOPs decoded at once, each by a process of its own, with all its frames in memory.
 
     Raises UsageError, InputError, FormatError, ModelError, OutputError.
     """
@@ -74,6 +77,8 @@ def decompress(
     check_cut(start, duration)
     if target != STDOUT:
         check_output(target, overwrite)
+    if jobs < 1:
+        raise UsageError(f"{jobs} jobs: give 1 or more")
     began = time.monotonic()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -82,6 +87,14 @@ def decompress(
         if strict and reader.damage:
             raise FormatError(f"{src}: {reader.damage[0]}")
         decoder = Decoder(reader, model, device)
+        stop: Callable[[], None] | None = None
+        if jobs > 1:
+            setting = Setting(
+                decoder.bundle, reader.header, device,
+                threads or max(1, (os.cpu_count() or 1) // jobs),
+            )  # fmt: skip
+            pool = stack.enter_context(Jobs(jobs, setting))
+            decoder.decode_gops, stop = pool.decode, pool.stop
         info = media_info(reader)
         if not audio:
             info = replace(info, tracks=())
@@ -89,7 +102,7 @@ def decompress(
             "%s: %dx%d, %d frames, %d audio tracks; model %s",
             src, info.width, info.height, reader.frames, len(info.tracks), decoder.bundle.name,
         )  # fmt: skip
-        items = ahead(decoder.part(start, duration), 8)
+        items = ahead(decoder.part(start, duration), 8, stop)
         stack.callback(items.close)
         expected = 1 if is_picture(target) else _frames_of_part(reader, start, duration)
         try:

@@ -11,12 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import autocast
 from ..entropy.motion import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import Reference, predict
-from ..tokenizer.motion_model import MotionTokenizer, base_of, cell_steps, enlarged
+from ..tokenizer.motion_inference import FastPictureCodec
+from ..tokenizer.motion_model import (
+    MotionTokenizer,
+    PictureCodec,
+    base_of,
+    cell_steps,
+    enlarged,
+)
 from .frames import Planes, crop_planes
 from .tokens import (
     MASKING_ONE,
@@ -49,6 +55,7 @@ class PictureLoop:
         self.step, self.scales, self.masking = step, scales, masking / MASKING_ONE
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
         self._references: dict[int, Reference] = {}  # of the pictures used last
+        self._fast: dict[PictureCodec, FastPictureCodec] = {}
 
     def reference(self, display: int) -> Reference:
         reference = self._references.pop(display, None)
@@ -75,32 +82,35 @@ class PictureLoop:
         planes: Tensor | None = None, tokens: LatentTokens | None = None,
     ) -> tuple[Tensor, LatentTokens]:  # fmt: skip
         """The decoded planes of a part; an encoder gives ``planes``, a decoder ``tokens``."""
-        model = self.tokenizer
-        nets = model.networks(kind)
-        t = torch.tensor([step], dtype=torch.float32, device=self.device)
+        nets = self._networks(kind)
         h, w = (side // (SPATIAL_STRIDE // 2) for side in predictions[0].shape[2:])
+        t = torch.tensor([step], dtype=torch.float32, device=self.device)
         steps = cell_steps(t, kind, predictions, self.masking)
-        each = steps.expand(1, 1, h, w).reshape(-1, 1)
-        condition = model.condition(kind, steps, predictions[0])
-        with autocast(self.device):
-            prediction, context = nets.context(*predictions, condition)
-            if tokens is None:
-                assert planes is not None
-                z = nets.encoder(planes, prediction)
-                tokens = self.quantize(z, kind, each)
-            levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
-            s, k = levels.shape[2:]
-            q = model.lfq.dequantize(levels.view(h * w, s, k), None, kind, each)
-            q = q.view(1, h, w, s * k).permute(0, 3, 1, 2)
-            out = nets.decoder(q, prediction, context, condition, steps)
-        return (out.float().clamp(0, 1) * 255).round() / 255, tokens
+        condition = self.tokenizer.condition_of(kind, steps)
+        steps = steps[0, 0, ..., None]
+        each = steps.expand(h, w, 1).reshape(-1, 1)
+        first, second = (p[0].permute(1, 2, 0) for p in predictions)
+        prediction, context = nets.context(first, second, condition)
+        if tokens is None:
+            assert planes is not None
+            z = nets.encode(planes[0].permute(1, 2, 0), prediction)
+            tokens = self.quantize(z, kind, each, (h, w))
+        levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
+        q = self.tokenizer.lfq.dequantize(levels.flatten(0, 1), None, kind, each)
+        out = nets.decode(q, prediction, context, condition, steps)
+        out = out.clamp_(0, 1).mul_(255).round_().div_(255)
+        return out.permute(2, 0, 1).contiguous()[None], tokens
 
-    def quantize(self, z: Tensor, kind: int, steps: Tensor) -> LatentTokens:
-        """z: (1, D, h, w), steps: of cells, (h w, 1)."""
-        h, w = z.shape[2:]
-        tokens, depth = self.tokenizer.lfq.quantize(
-            z[0].permute(1, 2, 0).flatten(0, 1).float(), kind, steps
-        )
+    def _networks(self, kind: int) -> FastPictureCodec:
+        slow = self.tokenizer.networks(kind)
+        if slow not in self._fast:
+            self._fast[slow] = FastPictureCodec(slow, self.tokenizer.config, self.device)
+        return self._fast[slow]
+
+    def quantize(self, z: Tensor, kind: int, steps: Tensor, grid: Grid) -> LatentTokens:
+        """z: (h w, D), steps: (h w, 1), of (h, w) cells."""
+        tokens, depth = self.tokenizer.lfq.quantize(z, kind, steps)
+        h, w = grid
         return LatentTokens(
             tokens.view(h, w, *tokens.shape[1:]).to(torch.int16).cpu().numpy(),
             depth.view(h, w).cpu().numpy(),

@@ -8,6 +8,9 @@ size at once; the bits are an estimate: what differs from its neighbours costs.
 
 from __future__ import annotations
 
+import functools
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..tokenizer.motion import BOTH, DIRECT, FIRST, MAX_VECTOR, SECOND, Reference
+from ..tokenizer.motion import BOTH, DIRECT, FIRST, MARGIN, MAX_VECTOR, SECOND, Reference
 from .lookahead import optical_flow
 
 # Bits for each of a cell's four neighbours that moves otherwise, and for the size of the
@@ -98,9 +101,25 @@ def vector_bits(field: Tensor) -> Tensor:
 
 
 def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
-    distance = torch.stack([(field - n).abs().sum(-1) for n in neighbours]).float()
-    bits = EDGE_BITS * (distance > 0) + EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
-    return bits.sum(0)
+    table = _edge_bits(field.device)
+    bits = field.new_zeros(field.shape[:-1], dtype=torch.float32)
+    for neighbour in neighbours:
+        difference = (field - neighbour).abs_()
+        distance = difference[..., 0] + difference[..., 1]
+        bits += table.index_select(0, distance.flatten()).view(bits.shape)
+    return bits
+
+
+def _differ(a: Tensor, b: Tensor) -> Tensor:
+    """Where vectors (..., 2) are not the same."""
+    return (a[..., 0] != b[..., 0]) | (a[..., 1] != b[..., 1])
+
+
+@functools.lru_cache(4)
+def _edge_bits(device: torch.device) -> Tensor:
+    """Bits of a neighbour, by its distance: sum of the components' differences."""
+    distance = torch.arange(4 * MAX_VECTOR + 1, device=device).float()
+    return EDGE_BITS * (distance > 0) + EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
 
 
 class _Search:
@@ -129,14 +148,11 @@ class _Search:
         zero = torch.zeros((*self._target.shape[:3], 2), dtype=torch.long, device=target.device)
         self.start_from(zero)
 
-    def _error(self, field: Tensor) -> Tensor:
-        blocks = self._reference.luma_blocks(field, self._size, self._every)
-        error = (blocks - self._target).square_().sum((3, 4)) * self._every**2
-        return error if self._weight is None else error * self._weight
-
     def _of(self, field: Tensor, error: Tensor) -> Tensor:
-        worth = _worth(error * self._share, self._size, self._penalty)
-        return worth + self._penalty * self._size / 8 * _bits(field, self._around)
+        return _worth(error * self._share, self._size, self._penalty) + self._rate(field)
+
+    def _rate(self, field: Tensor) -> Tensor:
+        return self._penalty * self._size / 8 * _bits(field, self._around)
 
     def look_around(self) -> None:
         """Offer each block what its neighbours have: to one colour of a chessboard, then the other,
@@ -144,35 +160,62 @@ class _Search:
         for colour in (self._board, ~self._board):
             self._around = _neighbours(self.field)
             self._cost = self._of(self.field, self.error)
-            for candidate in self._around:
-                self.offer(candidate, colour)
+            self.offer(list(self._around), colour)
         self._around = _neighbours(self.field)
         self._cost = self._of(self.field, self.error)
 
-    def offer(self, field: Tensor, where: Tensor | None = None) -> None:
-        """Take the vectors of a field that cost less, where allowed."""
-        field = field.clamp(-MAX_VECTOR, MAX_VECTOR)
-        error = self._error(field)
-        cost = self._of(field, error)
-        better = cost < self._cost
+    def offer(self, fields: list[Tensor], where: Tensor | None = None) -> None:
+        """Take of each block the vector that costs least, of these fields or its own, where
+        allowed."""
+        offered = torch.stack(fields).clamp_(-MAX_VECTOR, MAX_VECTOR)
+        rate = self._rate(offered)
+        # what would not pay even without any error need not be looked at, nor what was already
+        wanted = rate < self._cost
+        wanted &= _differ(offered, self.field)
+        for i in range(1, len(fields)):
+            for j in range(i):
+                wanted[i] &= _differ(offered[i], offered[j])
         if where is not None:
-            better &= where
-        self.field = torch.where(better[..., None], field, self.field)
-        self.error = torch.where(better, error, self.error)
-        self._cost = torch.where(better, cost, self._cost)
+            wanted &= where
+        places = wanted.nonzero()
+        if not len(places):
+            return
+        n, b, y, x = places.unbind(1)
+        at = places[:, 1:]
+        blocks = self._reference.luma_blocks(offered[n, b, y, x], self._size, self._every, at)
+        blocks -= self._target[b, y, x]
+        found = blocks.square_().sum((1, 2)) * self._every**2
+        if self._weight is not None:
+            found *= self._weight[b, y, x]
+        error = offered.new_zeros(wanted.shape, dtype=found.dtype)
+        error[wanted] = found
+        cost = _worth(error * self._share, self._size, self._penalty) + rate
+        cost = torch.cat([self._cost[None], torch.where(wanted, cost, math.inf)])
+        best = cost.argmin(0, keepdim=True)  # the first of equal ones
+        self._cost = cost.gather(0, best)[0]
+        self.error = torch.cat([self.error[None], error]).gather(0, best)[0]
+        best = best[..., None].expand(*best.shape, 2)
+        self.field = torch.cat([self.field[None], offered]).gather(0, best)[0]
 
     def start_from(self, field: Tensor) -> None:
-        self.field, self.error = field, self._error(field)
+        blocks = self._reference.luma_blocks(field, self._size, self._every)
+        self.error = (blocks - self._target).square_().sum((3, 4)) * self._every**2
+        if self._weight is not None:
+            self.error = self.error * self._weight
+        self.field = field
         self._around = _neighbours(field)
         self._cost = self._of(field, self.error)
 
     def refine(self, steps: tuple[int, ...]) -> None:
         for step in steps:
-            start = self.field
-            for dy in (-step, 0, step):
-                for dx in (-step, 0, step):
-                    if dx or dy:
-                        self.offer(start + torch.tensor([dx, dy], device=start.device))
+            self.offer(
+                [
+                    self.field + torch.tensor([dx, dy], device=self.field.device)
+                    for dy in (-step, 0, step)
+                    for dx in (-step, 0, step)
+                    if dx or dy
+                ]
+            )
 
 
 def _search(
@@ -181,9 +224,9 @@ def _search(
 ) -> _Search:  # fmt: skip
     """before: a further candidate for every cell, (B, h, w, 2). weight: of their error."""
     field: Tensor | None = None
-    for size, steps in zip(
-        SIZES, (effort.coarse,) * (len(SIZES) - 1) + (effort.fine,), strict=True
-    ):
+    for size in SIZES:
+        if size > min(target.shape[1:]) + 2 * MARGIN:
+            continue  # such a block would exceed the reference
         pad = [(-side) % size for side in target.shape[1:]]
         padded = F.pad(target[:, None], (0, pad[1], 0, pad[0]), mode="replicate")[:, 0]
         wide = weight
@@ -195,11 +238,13 @@ def _search(
         if field is not None:
             field = field.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :h, :w]
             level.start_from(field)
-            level.offer(torch.zeros_like(field))
-        level.offer(_grid(flow, size)[:, :h, :w])
+        candidates = [_grid(flow, size)[:, :h, :w]]
+        if field is not None:
+            candidates.insert(0, torch.zeros_like(field))
         if before is not None:
-            level.offer(before[:, :: size // 8, :: size // 8])
-        level.refine(steps)
+            candidates.append(before[:, :: size // 8, :: size // 8])
+        level.offer(candidates)
+        level.refine(effort.fine if size == SIZES[-1] else effort.coarse)
         for _ in range(effort.rounds):
             level.look_around()
         field = level.field
@@ -224,11 +269,15 @@ def search(
     """
     target = luma(planes)
     same = references[0] is references[1]
-    found = []
-    for i, reference in enumerate(references[:1] if same else references):
+
+    @torch.inference_mode(torch.is_inference_mode_enabled())  # which is a matter of each thread
+    def find(i: int) -> _Search:
         flow = _flow(target, luma(reference_planes[i]))
         given = direct[:, i] if direct is not None else None
-        found.append(_search(target, reference, flow, given, penalty, effort, weight))
+        return _search(target, references[i], flow, given, penalty, effort, weight)
+
+    with ThreadPoolExecutor(1) as threads:  # side by side
+        found = list(threads.map(find, [0] if same else [0, 1]))
     if same:
         field = found[0].field
         return Motion(

@@ -37,72 +37,102 @@ _CHROMA_TAPS = (
 )
 
 
-def _quarters(x: Tensor, taps: Tensor, dim: int) -> Tensor:
-    """(N, ..., L + taps - 1, ...) -> (N, 4, ..., L, ...): moved along ``dim`` by 0 to 3 quarters.
+class Phases:
+    """Samples of planes (B, H, W) at quarter pixels, with a margin of their edge around.
 
-    Sums of shifted pictures: convolution with one channel is ten times slower on a CPU.
+    There are 16 phases, moved by (y, x) quarters, y first. One is interpolated when a window first
+    lies in it: a picture rarely needs all.
     """
-    count = taps.shape[1]
-    length = x.shape[dim] - count + 1
-    views = [x.narrow(dim, t, length) for t in range(count)]
-    out = x.new_empty(x.shape[0], 4, *views[0].shape[1:])
-    for phase, row in enumerate(taps.tolist()):
-        terms = [(tap, view) for tap, view in zip(row, views, strict=True) if tap]
-        torch.mul(terms[0][1], terms[0][0], out=out[:, phase])
-        for tap, view in terms[1:]:
-            out[:, phase].add_(view, alpha=tap)
+
+    def __init__(self, planes: Tensor, taps: Tensor, margin: int, dtype: torch.dtype) -> None:
+        before, after = taps.shape[1] // 2 - 1, taps.shape[1] // 2
+        self._taps: list[list[float]] = taps.tolist()
+        self._margin = margin
+        self._source = F.pad(
+            planes[:, None], (margin + before, margin + after) * 2, mode="replicate"
+        )[:, 0]
+        self._columns: dict[int, Tensor] = {}  # moved along x alone, by phase of x
+        self._missing = set(range(16))
+        b, h, w = planes.shape
+        self._samples = planes.new_empty(b, 16, h + 2 * margin, w + 2 * margin, dtype=dtype)
+
+    def _fill(self, phases: Tensor) -> None:
+        seen = torch.zeros(16, dtype=torch.bool, device=phases.device)
+        seen[phases.flatten()] = True
+        for phase in self._missing.intersection(seen.nonzero().flatten().tolist()):
+            y, x = divmod(phase, 4)
+            if x not in self._columns:
+                self._columns[x] = _moved(self._source, self._taps[x], -1)
+            self._samples[:, phase] = _moved(self._columns[x], self._taps[y], -2)
+            self._missing.discard(phase)
+        if not self._missing:
+            self._columns.clear()
+
+    def windows(
+        self, field: Tensor, stride: int, size: int, every: int = 1, at: Tensor | None = None
+    ) -> Tensor:
+        """Windows of ``size`` around blocks of ``stride``, and of each row and column of them every
+        n-th sample: (B, h, w, size/every, size/every).
+
+        at: instead, of N blocks of a field (N, 2) alone, the places in (B, h, w) as (N, 3).
+        """
+        b, _, height, width = self._samples.shape
+        whole, part = field >> 2, field & 3
+        phase = part[..., 1] * 4 + part[..., 0]
+        if self._missing:
+            self._fill(phase)
+        device = field.device
+        if at is None:
+            _, h, w, _ = field.shape
+            clip = torch.arange(b, device=device)[:, None, None]
+            row, column = torch.arange(h, device=device)[:, None], torch.arange(w, device=device)
+        else:
+            clip, row, column = at.unbind(1)
+        start = self._margin - (size - stride) // 2
+        y = (row * stride + start + whole[..., 1]).clamp(0, height - size)
+        x = (column * stride + start + whole[..., 0]).clamp(0, width - size)
+        first = ((phase + 16 * clip) * height + y) * width + x
+        # overlapping views, one at every sample: copying them whole is much faster than
+        # gathering their samples
+        count, last = size // every, (size - every) * (width + 1)
+        views = self._samples.as_strided(
+            (self._samples.numel() - last, count, count), (1, every * width, every)
+        )
+        return views.index_select(0, first.flatten()).float().view(*first.shape, count, count)
+
+
+def _moved(x: Tensor, taps: list[float], dim: int) -> Tensor:
+    """x filtered along ``dim``, shorter by taps - 1.
+
+    A sum of shifted pictures: convolution with one channel is ten times slower on a CPU.
+    """
+    length = x.shape[dim] - len(taps) + 1
+    terms = [(tap, x.narrow(dim, t, length)) for t, tap in enumerate(taps) if tap]
+    out = terms[0][1] * terms[0][0]
+    for tap, view in terms[1:]:
+        out.add_(view, alpha=tap)
     return out
 
 
-def _phases(x: Tensor, taps: Tensor, margin: int) -> Tensor:
-    """(N, H, W) -> (N, 16, H + 2 margin, W + 2 margin): moved by (y, x) quarter pixels, y first."""
-    before, after = taps.shape[1] // 2 - 1, taps.shape[1] // 2
-    x = F.pad(x[:, None], (margin + before, margin + after) * 2, mode="replicate")[:, 0]
-    x = _quarters(x, taps, -1)  # (N, 4, H + taps - 1, W)
-    x = _quarters(x.flatten(0, 1), taps, -2)  # (4 N, 4, H, W): x, y
-    return x.unflatten(0, (-1, 4)).transpose(1, 2).flatten(1, 2)
-
-
 class Reference:
-    """A decoded picture, interpolated to quarter pixels."""
+    """A decoded picture, interpolated to quarter pixels where it is looked at."""
 
     def __init__(self, planes: Tensor, dtype: torch.dtype = torch.float32) -> None:
         """planes: (B, 6, H/2, W/2) in 0..1. dtype: of the interpolated samples, to save memory."""
         luma = F.pixel_shuffle(planes[:, :4], 2)[:, 0]
         self.height, self.width = luma.shape[1:]
-        self.luma = _phases(luma, _LUMA_TAPS.to(planes), MARGIN).to(dtype)
-        chroma = planes[:, 4:]
-        self.chroma = (
-            _phases(chroma.flatten(0, 1), _CHROMA_TAPS.to(planes), MARGIN // 2)
-            .unflatten(0, chroma.shape[:2])
-            .to(dtype)
-        )
+        self.luma = Phases(luma, _LUMA_TAPS, MARGIN, dtype)
+        self.chroma = [Phases(planes[:, k], _CHROMA_TAPS, MARGIN // 2, dtype) for k in (4, 5)]
 
-    def luma_blocks(self, field: Tensor, block: int, every: int = 1) -> Tensor:
+    def luma_blocks(
+        self, field: Tensor, block: int, every: int = 1, at: Tensor | None = None
+    ) -> Tensor:
         """Blocks at the grid of ``field`` (B, H/block, W/block, 2), not overlapped, and of each row
-        and column of them every n-th sample: (B, h, w, block/every, block/every)."""
-        return _gather(self.luma, field, block, block, MARGIN, every)
+        and column of them every n-th sample: (B, h, w, block/every, block/every).
 
-
-def _gather(
-    phases: Tensor, field: Tensor, stride: int, size: int, margin: int, every: int = 1
-) -> Tensor:
-    """phases (B, 16, H, W) -> windows of ``size`` around blocks of ``stride``, and of each row and
-    column of them every n-th sample: (B, h, w, size/every, size/every)."""
-    b, _, height, width = phases.shape
-    _, h, w, _ = field.shape
-    whole, part = field >> 2, field & 3
-    start = margin - (size - stride) // 2
-    device = field.device
-    y = (torch.arange(h, device=device)[:, None] * stride + start + whole[..., 1]).clamp(
-        0, height - size
-    )
-    x = (torch.arange(w, device=device) * stride + start + whole[..., 0]).clamp(0, width - size)
-    phase = part[..., 1] * 4 + part[..., 0] + 16 * torch.arange(b, device=device)[:, None, None]
-    at = (phase * height + y) * width + x
-    line = torch.arange(0, size, every, device=device)
-    inside = line[:, None] * width + line
-    return phases.reshape(-1).take(at[..., None, None] + inside).float()
+        at: instead, of N blocks of a field (N, 2) alone, the places in (B, h, w) as (N, 3).
+        """
+        return self.luma.windows(field, block, block, every, at)
 
 
 @functools.lru_cache(64)
@@ -133,14 +163,14 @@ def compensate(reference: Reference, field: Tensor) -> Tensor:
     _, h, w, _ = field.shape
     block = SPATIAL_STRIDE
     window, norm = _window(h, w, block)
-    luma = _gather(reference.luma, field, block, 2 * block, MARGIN)
+    luma = reference.luma.windows(field, block, 2 * block)
     luma = _overlap(luma * window.to(luma)) * norm.to(luma)
     block //= 2
     window, norm = _window(h, w, block)
     field = (field + 1) >> 1  # eighths of a chroma pixel to quarters
     planes = [F.pixel_unshuffle(luma[:, None], 2)]
-    for k in (0, 1):
-        chroma = _gather(reference.chroma[:, k], field, block, 2 * block, MARGIN // 2)
+    for phases in reference.chroma:
+        chroma = phases.windows(field, block, 2 * block)
         planes.append(_overlap(chroma * window.to(chroma))[:, None] * norm.to(chroma))
     return torch.cat(planes, 1)
 

@@ -171,6 +171,14 @@ class MotionTokenizer(nn.Module):
         out[:, 1 + kind] = 1
         return out
 
+    @staticmethod
+    def condition_of(kind: int, steps: Tensor) -> Tensor:
+        """The condition of each cell, (h, w, _CONDITION), from steps (1, 1, h, w)."""
+        out = steps.new_zeros(*steps.shape[2:], _CONDITION)
+        out[..., 0] = steps[0, 0].log() / 2 + 1
+        out[..., 1 + kind] = 1
+        return out
+
     def forward(
         self,
         planes: Tensor,

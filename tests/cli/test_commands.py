@@ -17,9 +17,9 @@ def test_version_and_help(cli: Cli) -> None:
         assert command in ended.out
     for command, options in {
         "compress": "-q --quality --model --gop --effort --entropy --steps --device --threads "
-                    "--audio --start --duration -y --json -v --quiet",
-        "decompress": "--model --lossless --device --threads --start --duration -y --json -v "
-                      "--quiet",
+                    "--audio --start --duration --jobs -y --json -v --quiet",
+        "decompress": "--model --lossless --device --threads --jobs --start --duration -y --json "
+                      "-v --quiet",
         "verify": "--tokens --json",
     }.items():  # fmt: skip
         text = cli(command, "-h").out

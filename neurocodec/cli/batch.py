@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import Error
+from . import options, print_json, printable
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("src_dir", type=_FOLDER)
+@click.argument("dst_dir", type=_FOLDER)
+@click.argument("compress_options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Files at once.")
+@options.as_json
+@options.talk
+def command(
+    src_dir: Path,
+    dst_dir: Path,
+    compress_options: tuple[str, ...],
+    jobs: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Compress all videos below SRC_DIR into DST_DIR, as NAME.mp4.nc. Options that are not listed
+    here are those of 'compress'.
+
+    What is in DST_DIR already, and not older than its source, stays: after an interrupt, give the
+    same command to go on."""
+    from ..codec.batch import batch
+
+    def say(path: str, failure: str) -> None:
+        if failure:
+            click.echo(f"neurocodec: {printable(path)}: {printable(failure)}", err=True)
+        elif not quiet and not as_json:
+            click.echo(printable(path))
+
+    report = batch(src_dir, dst_dir, compress_options, jobs, say)
+    if as_json:
+        print_json(report.to_dict())
+    elif not quiet:
+        click.echo(f"{len(report.done)} compressed, {len(report.there)} there already")
+    if report.failed:
+        count = len(report.failed) + len(report.done) + len(report.there)
+        raise Error(f"{len(report.failed)} of {count} files failed")

@@ -1,0 +1,68 @@
+"""The fast form of the networks gives what the networks give that were trained."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from neurocodec.tokenizer import motion_inference
+from neurocodec.tokenizer.config import BETWEEN, COARSE, INTER, INTRA
+from neurocodec.tokenizer.motion_inference import FastPictureCodec
+from tests.conftest import tiny_motion_tokenizer
+
+CPU = torch.device("cpu")
+STEP = 0.07
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(-10 * (a - b).square().mean().clamp_min(1e-12).log10())
+
+
+@pytest.mark.parametrize("kind", [COARSE, INTRA, INTER, BETWEEN])
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@torch.inference_mode()
+def test_the_same_picture(
+    kind: int, masked: bool, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motion_inference, "has_fast_bf16", lambda device: bf16)
+    tokenizer = tiny_motion_tokenizer()
+    nets = tokenizer.networks(kind)
+    torch.manual_seed(1)
+    planes, first, second = (torch.rand(1, 6, 24, 32) for _ in range(3))
+    steps = torch.full((1, 1, 1, 1), STEP)
+    if masked:
+        steps = STEP * (0.5 + 2 * torch.rand(1, 1, 6, 8))
+    condition = tokenizer.condition(kind, steps, planes)
+    prediction, context = nets.context(first, second, condition)
+    z = nets.encoder(planes, prediction)
+    q = torch.where(z.abs() > STEP, z, 0)
+    decoded = nets.decoder(q, prediction, context, condition, steps)
+
+    fast = FastPictureCodec(nets, tokenizer.config, CPU)
+    given = tokenizer.condition_of(kind, steps)
+    torch.testing.assert_close(
+        given.expand(6, 8, -1), condition[0, :, ::2, ::2].permute(1, 2, 0), atol=1e-6, rtol=0
+    )
+    last = [x[0].permute(1, 2, 0) for x in (planes, first, second)]
+    for _ in range(2):  # buffers are used again
+        better, seen = fast.context(last[1], last[2], given)
+        latent = fast.encode(last[0], better)
+        cells = q[0].permute(1, 2, 0).flatten(0, 1)
+        out = fast.decode(cells, better, seen, given, steps[0, 0, ..., None])
+    pairs = [
+        (better.permute(2, 0, 1), prediction[0]),
+        (latent.t().reshape(z[0].shape), z[0]),
+        (out.permute(2, 0, 1), decoded[0]),
+    ]
+    changed = F.mse_loss(prediction, (first + second) / 2)
+    assert changed > 1e-5  # the networks do something
+    for ours, theirs in pairs:
+        if bf16:
+            assert psnr(ours, theirs) > 55
+        else:
+            torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+
+
+def test_asinh() -> None:
+    x = torch.cat([torch.linspace(-1e-3, 1e-3, 101), torch.linspace(-300, 300, 1001)])
+    torch.testing.assert_close(motion_inference._asinh(x), x.asinh(), atol=1e-7, rtol=1e-6)
