@@ -179,6 +179,7 @@ def compress(
             new_gop: NewGop = functools.partial(
                 GopEncoder, model_of_tokens, grid, header.gop_frames, steps=steps or DEFAULT_STEPS
             )
+            items: Callable[[Events], Items]
             stop: Callable[[], None] | None = None
             if jobs > 1:
                 setting = Setting(

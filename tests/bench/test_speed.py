@@ -18,8 +18,8 @@ from neurocodec.threads import ahead
 def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("neurocodec.bench.speed._STARTS", 1)
     lines: list[str] = []
-    found = measure_speed(((64, 48),), 5, model=str(tiny), notify=lines.append)
-    assert lines == ["64x48  neurocodec", "64x48  x265 medium", "64x48  vvenc faster"]
+    found = measure_speed(((192, 128),), 9, model=str(tiny), notify=lines.append)
+    assert lines == ["192x128  neurocodec", "192x128  x265 medium", "192x128  vvenc faster"]
     assert len(found.rows) == 6
     for row in found.rows:
         assert row.fps > 0
@@ -27,11 +27,11 @@ def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert row.start_up > 0
         assert row.peak_bytes > 1e6
     for direction in ("encode", "decode"):
-        seconds = found.stages["64x48"][direction]
+        seconds = found.stages["192x128"][direction]
         assert set(seconds) == {"wall", *STAGES}
         assert 0 < seconds["network"] < seconds["wall"]
     text = markdown(found)
-    assert "| 64x48 | x265 medium | encode |" in text
+    assert "| 192x128 | x265 medium | encode |" in text
     assert "| size | | whole | start-up | media | search | prediction | network | motion" in text
 
 
