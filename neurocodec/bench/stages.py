@@ -15,22 +15,33 @@ from pathlib import Path
 from types import FrameType
 
 from ..cli import main
+from ..codec import entropy_process
 
 INTERVAL = 0.004  # seconds
-STAGES = ("start-up", "media", "motion", "network", "entropy", "bitstream", "other")
+STAGES = (
+    "start-up", "media", "search", "prediction", "network", "motion entropy", "token entropy",
+    "bitstream", "other",
+)  # fmt: skip
 _PACKAGE = str(Path(__file__).parent.parent) + "/"
 _BY_MODULE = {
     "media": "media",
     "tokenizer": "network",
-    "entropy": "entropy",
+    "entropy": "token entropy",
     "bitstream": "bitstream",
     "models": "start-up",
-    "codec/tokens.py": "entropy",
-    "codec/search.py": "motion",
-    "codec/lookahead.py": "motion",
+    "codec/tokens.py": "token entropy",
+    "codec/search.py": "search",
+    "codec/lookahead.py": "search",
     "codec/pictures.py": "network",
-    "tokenizer/motion": "motion",
+    "codec/frames.py": "network",
+    "entropy/motion": "motion entropy",
+    "entropy/structure": "motion entropy",
+    "tokenizer/motion.py": "prediction",
 }
+# what others call for their own ends: the caller decides
+_TOOLS = (
+    "entropy/integer.py", "entropy/binary.py", "entropy/adaptive.py", "tokenizer/motion.py",
+)  # fmt: skip
 _WAITING = ("threads.py", "bench/")  # a thread that waits for another, and ourselves
 
 
@@ -41,8 +52,10 @@ def stage_of(frame: FrameType | None) -> str | None:
         file = frame.f_code.co_filename
         if file.startswith("<frozen importlib"):
             return "start-up"
-        if found is None and file.startswith(_PACKAGE):
-            found = file[len(_PACKAGE) :]
+        if file.startswith(_PACKAGE) and (found is None or found in _TOOLS):
+            outer = file[len(_PACKAGE) :]
+            if found is None or outer.startswith(("entropy/", "codec/search.py")):
+                found = outer
         frame = frame.f_back
     if found is None or found.startswith(_WAITING):
         return None
@@ -78,6 +91,7 @@ class Sampler:
 
 
 def run(report: Path, arguments: list[str]) -> None:
+    entropy_process.WORTH_IT = sys.maxsize  # all of it in this process, where it is seen
     began = time.perf_counter()
     with Sampler() as sampler:
         main.main(arguments, standalone_mode=False)

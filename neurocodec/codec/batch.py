@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OutputError, UsageError
+from .entropy_process import environment
 
 SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
@@ -135,7 +136,7 @@ class _Running:
             child = subprocess.Popen(
                 [sys.executable, "-m", "neurocodec", *arguments],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                text=True, errors="replace",
+                text=True, errors="replace", env=environment(),
             )  # fmt: skip
             self._children.add(child)
         try:

@@ -31,6 +31,8 @@ from ..threads import ahead
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
 from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
+from .entropy_process import EntropyProcess, pays
+from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd
 from .jobs import Jobs, Setting, tokenize
 from .picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES
@@ -182,10 +184,11 @@ def compress(
             writer = Writer(file)
             writer.header(header)
             grid = grid_of(header.width, header.height)
-            new_gop = functools.partial(
+            new_gop: NewGop = functools.partial(
                 GopEncoder, model_of_tokens, grid, header.gop_frames,
                 steps=steps or DEFAULT_STEPS, masking=masking,
             )  # fmt: skip
+            items: Callable[[Events], Items]
             stop: Callable[[], None] | None = None
             if jobs > 1:
                 setting = Setting(
@@ -201,6 +204,9 @@ def compress(
                 items = _tokenizing(
                     bundle, header, effort, masking, where, control, model_of_tokens, new_gop
                 )
+                if control is None and pays(info.width, info.height, frames_expected):
+                    coding = EntropySetting(bundle, header, steps or DEFAULT_STEPS, masking)
+                    new_gop = stack.enter_context(EntropyProcess(coding)).gop
             frames, gops, ticks = _write_gops(
                 writer, reader, new_gop, items, stop, header, progress
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
@@ -13,13 +14,23 @@ from .compare import frame_psnr
 from .frames import GopEnd, Planes
 from .lookahead import CutFinder, thumbnail
 from .rate import Control, GopResult
-from .tokens import GopEncoder, Tokens
+from .tokens import Tokens
 
 _GOP_OVERHEAD = 24 + 18 + 23  # bytes: head and fields of its section, entry of the index
 Events = Iterator[Frame | AudioPacket]
 Items = Iterator[Tokens | GopEnd | AudioPacket]
 Tokenize = Callable[[Events, float], Items]  # with the step
-NewGop = Callable[[int], GopEncoder]  # with the step, in units of 1 / STEP_ONE
+
+
+class GopCoding(Protocol):
+    """A GopEncoder, or one in another process."""
+
+    def add(self, tokens: Tokens) -> None: ...
+
+    def finish(self) -> bytes: ...
+
+
+NewGop = Callable[[int], GopCoding]  # with the step, in units of 1 / STEP_ONE
 Decode = Callable[[VideoGop], Iterator[Planes]]
 
 

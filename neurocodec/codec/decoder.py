@@ -18,6 +18,7 @@ from ..device import choose_device
 from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
+from .entropy_process import EntropyProcess, Setting, pays
 from .frames import Planes
 from .latents import GopSynthesizer
 from .pictures import PictureLoop, PictureSynthesizer
@@ -53,6 +54,7 @@ class Decoder:
         self.bundle = models.find_for(header.model_hash, header.model_name, model)
         self._entropy = self.bundle.entropy(header.entropy_model)
         self._device = choose_device(device)
+        self._beside = pays(header.width, header.height, reader.frames)
         self.frozen_frames = 0
         self._last: Planes | None = None  # shown
         # decodes items of ``sections`` elsewhere; by default they are decoded here
@@ -120,10 +122,14 @@ class Decoder:
             yield replace(item, pts=item.pts - round(shift / base))
 
     def _tokens(self, gops: list[GopEntry]) -> Iterator[Section | Tokens]:
-        for section in self.sections(gops):
-            yield section
-            if isinstance(section, tuple):
-                yield from decode_tokens(self.reader.header, section[0], self._entropy)
+        header = self.reader.header
+        with EntropyProcess(Setting(self.bundle, header)) as process:
+            for section in self.sections(gops):
+                yield section
+                if isinstance(section, tuple) and self._beside:
+                    yield from process.decode(section[0])
+                elif isinstance(section, tuple):
+                    yield from decode_tokens(header, section[0], self._entropy)
 
     def sections(self, gops: list[GopEntry]) -> Iterator[Section]:
         """What is stored of these GOPs: audio packets, and each GOP with the times of its

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -270,14 +269,11 @@ def search(
     target = luma(planes)
     same = references[0] is references[1]
 
-    @torch.inference_mode(torch.is_inference_mode_enabled())  # which is a matter of each thread
-    def find(i: int) -> _Search:
+    found = []
+    for i, reference in enumerate(references[:1] if same else references):
         flow = _flow(target, luma(reference_planes[i]))
         given = direct[:, i] if direct is not None else None
-        return _search(target, references[i], flow, given, penalty, effort, weight)
-
-    with ThreadPoolExecutor(1) as threads:  # side by side
-        found = list(threads.map(find, [0] if same else [0, 1]))
+        found.append(_search(target, reference, flow, given, penalty, effort, weight))
     if same:
         field = found[0].field
         return Motion(

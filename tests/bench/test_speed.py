@@ -1,7 +1,9 @@
 import importlib
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,8 @@ from neurocodec.threads import ahead
 def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("neurocodec.bench.speed._STARTS", 1)
     lines: list[str] = []
-    found = measure_speed(((64, 48),), 5, model=str(tiny), notify=lines.append)
-    assert lines == ["64x48  neurocodec", "64x48  x265 medium", "64x48  vvenc faster"]
+    found = measure_speed(((192, 128),), 9, model=str(tiny), notify=lines.append)
+    assert lines == ["192x128  neurocodec", "192x128  x265 medium", "192x128  vvenc faster"]
     assert len(found.rows) == 6
     for row in found.rows:
         assert row.fps > 0
@@ -25,12 +27,12 @@ def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert row.start_up > 0
         assert row.peak_bytes > 1e6
     for direction in ("encode", "decode"):
-        seconds = found.stages["64x48"][direction]
+        seconds = found.stages["192x128"][direction]
         assert set(seconds) == {"wall", *STAGES}
         assert 0 < seconds["network"] < seconds["wall"]
     text = markdown(found)
-    assert "| 64x48 | x265 medium | encode |" in text
-    assert "| size | | whole | start-up | media | motion | network | entropy |" in text
+    assert "| 192x128 | x265 medium | encode |" in text
+    assert "| size | | whole | start-up | media | search | prediction | network | motion" in text
 
 
 def test_the_clip_moves_and_is_the_same_every_time() -> None:
@@ -77,9 +79,25 @@ def test_stages_are_told_by_module() -> None:
     exec(code, namespace)
     with Sampler() as sampler:
         list(ahead(namespace["work"](), 1))  # type: ignore[operator]
-    assert sampler.seconds["entropy"] == pytest.approx(0.4, abs=0.15)
-    assert sum(sampler.seconds.values()) == pytest.approx(sampler.seconds["entropy"], abs=0.1)
+    assert sampler.seconds["token entropy"] == pytest.approx(0.4, abs=0.15)
+    assert sum(sampler.seconds.values()) == pytest.approx(sampler.seconds["token entropy"], abs=0.1)
     assert stage_of(None) is None
+
+
+def test_a_tool_counts_for_who_uses_it() -> None:
+    """Interpolation for the search is search, and for a prediction, prediction."""
+    from neurocodec.codec import search
+    from neurocodec.tokenizer import motion
+
+    def called_from(file: str) -> str | None:
+        namespace: dict[str, Any] = {"look": lambda: stage_of(sys._getframe().f_back)}
+        tool = "def tool():\n    return look()\n"
+        exec(compile(tool, motion.__file__, "exec"), namespace)
+        exec(compile("def user():\n    return tool()\n", file, "exec"), namespace)
+        return namespace["user"]()  # type: ignore[no-any-return]
+
+    assert called_from(search.__file__) == "search"
+    assert called_from(motion.__file__) == "prediction"
 
 
 def test_importing_is_starting_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,178 @@
+"""Entropy coding beside the networks, in a process of its own that needs no torch.
+
+A thread would do if it were not for Python's lock: both sides call many short operations, and wait
+for each other. The process ends when its standard input does, however we ended.
+
+    python -m neurocodec.codec.entropy_process
+
+Requests and answers are pickles, ours alone: a Setting, then of each GOP either a VideoGop, which
+is answered by its Tokens one after the other and None, or Tokens, and with None bytes are asked.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from .. import models
+from ..bitstream.payloads import Header, VideoGop
+from ..errors import Error
+from .tokens import GopEncoder, Tokens, decode_tokens, grid_of
+
+WORTH_IT = 6_000_000  # pixels of a clip, below which starting a process takes longer
+
+
+@dataclass(frozen=True)
+class Setting:
+    """steps: of the generator's schedule, and masking, when coding."""
+
+    bundle: models.Bundle
+    header: Header
+    steps: int = 1
+    masking: int = 0
+
+
+def pays(width: int, height: int, frames: int | None) -> bool:
+    """Whether a clip is long enough and there is a processor to spare. frames: None: not known."""
+    return (os.cpu_count() or 1) > 1 and (frames is None or width * height * frames >= WORTH_IT)
+
+
+def environment() -> dict[str, str]:
+    """For a Python that is to find this very package."""
+    path = os.environ.get("PYTHONPATH")
+    parent = str(Path(__file__).parents[2])
+    return os.environ | {"PYTHONPATH": os.pathsep.join([parent, path] if path else [parent])}
+
+
+class EntropyProcess:
+    """Codes or decodes the tokens of a file's GOPs, one after the other."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> EntropyProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.communicate()
+
+    def decode(self, gop: VideoGop) -> Iterator[Tokens]:
+        """As ``decode_tokens``; the process is an item or two ahead."""
+        self._send(gop)
+        whole = False
+        try:
+            while (item := self._receive()) is not None:
+                yield item
+            whole = True
+        finally:
+            if not whole:  # what it still has to say is of no use
+                self.close()
+
+    def gop(self, step: int) -> _Gop:
+        """To be used as a :class:`GopEncoder`. step: in units of 1 / STEP_ONE."""
+        return _Gop(self, step)
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._child is None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env=environment(), start_new_session=True,  # an interrupt is for us alone
+            )  # fmt: skip
+            self._send(self._setting)
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        return self._child.stdin, self._child.stdout
+
+    def _send(self, request: Any) -> None:
+        to, _ = self._pipes()
+        try:
+            pickle.dump(request, to, pickle.HIGHEST_PROTOCOL)
+            to.flush()
+        except BrokenPipeError:
+            self._receive()  # raises what it ended by
+            raise self._ended() from None
+
+    def _receive(self) -> Any:
+        try:
+            answer = pickle.load(self._pipes()[1])
+        except (EOFError, pickle.UnpicklingError):
+            raise self._ended() from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _ended(self) -> Error:
+        self.close()
+        return Error("the process of entropy coding ended by itself; out of memory, perhaps")
+
+
+class _Gop:
+    def __init__(self, process: EntropyProcess, step: int) -> None:
+        self._process, self._step = process, step
+
+    def add(self, tokens: Tokens) -> None:
+        self._process._send((self._step, tokens))
+
+    def finish(self) -> bytes:
+        self._process._send(None)
+        return self._process._receive()
+
+
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer until there are no more requests."""
+
+    def answer(value: Any) -> None:
+        pickle.dump(value, answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+    setting: Setting = pickle.load(requests)
+    header = setting.header
+    entropy = setting.bundle.entropy(header.entropy_model)
+    encoder: GopEncoder | None = None
+    while True:
+        request = pickle.load(requests)
+        if isinstance(request, VideoGop):
+            for tokens in decode_tokens(header, request, entropy):
+                answer(tokens)
+            answer(None)
+        elif request is None:
+            assert encoder is not None
+            answer(encoder.finish())
+            encoder = None
+        else:
+            step, tokens = request
+            if encoder is None:
+                grid = grid_of(header.width, header.height)
+                encoder = GopEncoder(
+                    entropy, grid, header.gop_frames, step, steps=setting.steps,
+                    masking=setting.masking,
+                )  # fmt: skip
+            encoder.add(tokens)
+
+
+def main() -> None:
+    answers = sys.stdout.buffer
+    try:
+        serve(sys.stdin.buffer, answers)
+    except (EOFError, BrokenPipeError):
+        os._exit(0)  # nobody is there any more
+    except Exception as error:
+        pickle.dump(error, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Entropy coding in a process of its own: nothing differs, and its failures are told."""
+
+import io
+import os
+import pickle
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import neurocodec
+from neurocodec import models
+from neurocodec.bitstream.reader import Reader
+from neurocodec.codec.entropy_process import EntropyProcess, Setting, pays, serve
+from neurocodec.codec.tokens import decode_tokens, hash_tokens
+from neurocodec.errors import Error
+
+
+@pytest.fixture
+def coded(tmp_path: Path, clip: Path, tiny_motion_generated: Path) -> tuple[Path, Path]:
+    out = tmp_path / "a.nc"
+    neurocodec.compress(clip, out, model=str(tiny_motion_generated), gop=5, device="cpu")
+    return out, tiny_motion_generated
+
+
+def test_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert pays(640, 360, 100)
+    assert pays(64, 48, None)
+    assert not pays(64, 48, 100)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert not pays(640, 360, 100)
+
+
+def test_the_same_files(
+    coded: tuple[Path, Path], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, model = coded
+    neurocodec.decompress(out, tmp_path / "a.y4m", model=str(model))
+    asked: list[type] = []
+    send = EntropyProcess._send
+
+    def sending(self: EntropyProcess, request: object) -> None:
+        asked.append(type(request))
+        send(self, request)
+
+    monkeypatch.setattr(EntropyProcess, "_send", sending)
+    monkeypatch.setattr("neurocodec.codec.compress.pays", lambda *_: True)
+    monkeypatch.setattr("neurocodec.codec.decoder.pays", lambda *_: True)
+    neurocodec.compress(clip, tmp_path / "b.nc", model=str(model), gop=5, device="cpu")
+    neurocodec.decompress(out, tmp_path / "b.y4m", model=str(model))
+    assert (tmp_path / "b.nc").read_bytes() == out.read_bytes()
+    assert (tmp_path / "b.y4m").read_bytes() == (tmp_path / "a.y4m").read_bytes()
+    assert len(asked) == 2 + 12 + 3 + 3  # settings, pictures, their ends, GOPs
+
+
+def test_a_gop_that_is_not_wanted_any_more(coded: tuple[Path, Path]) -> None:
+    out, model = coded
+    with Reader(out) as reader:
+        setting = Setting(models.read_bundle(model), reader.header)
+        entropy = setting.bundle.entropy(reader.header.entropy_model)
+        gops = [found[0] for gop in reader.gops if (found := reader.read_gop(gop))]
+    with EntropyProcess(setting) as process:
+        begun = process.decode(gops[0])
+        next(begun)
+        begun.close()  # type: ignore[attr-defined]
+        expected = hash_tokens(decode_tokens(setting.header, gops[1], entropy))
+        assert hash_tokens(process.decode(gops[1])) == expected
+        child = process._child
+        assert child is not None
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        with pytest.raises(Error, match="ended by itself"):
+            list(process.decode(gops[2]))
+        assert hash_tokens(process.decode(gops[1])) == expected  # by another one
+    assert child.poll() is not None
+
+
+def test_what_goes_wrong_there_is_raised_here(coded: tuple[Path, Path], tmp_path: Path) -> None:
+    out, model = coded
+    with Reader(out) as reader:
+        bundle = replace(models.read_bundle(model), path=tmp_path / "gone.safetensors")
+        setting = Setting(bundle, reader.header)
+        found = reader.read_gop(reader.gops[0])
+    assert found is not None
+    tokens = next(decode_tokens(reader.header, found[0], models.read_bundle(model).entropy(3)))
+    with EntropyProcess(setting) as process:
+        with pytest.raises(Error, match="gone"):
+            list(process.decode(found[0]))
+        gop = process.gop(found[0].step)
+        with pytest.raises(Error, match="gone"):
+            [gop.add(tokens) for _ in range(1000)]
+
+
+def test_it_ends_when_nobody_asks_any_more(coded: tuple[Path, Path]) -> None:
+    out, model = coded
+    with Reader(out) as reader:
+        request = pickle.dumps(Setting(models.read_bundle(model), reader.header))
+    with pytest.raises(EOFError):
+        serve(io.BytesIO(request), io.BytesIO())
