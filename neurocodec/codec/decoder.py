@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from .. import models
-from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
+from ..bitstream.limits import MAX_TIME
+from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, IndexEntry, VideoGop
 from ..bitstream.reader import GopEntry, Reader
 from ..device import choose_device
 from ..media.cut import exact_seconds
@@ -35,7 +36,6 @@ _SKEW = 2  # seconds by which sound may be stored before or after its pictures
 
 @dataclass(frozen=True)
 class LostGop:
-    frames: int
     pts: list[int]
 
 
@@ -89,21 +89,43 @@ class Decoder:
     def _tokens(
         self, gops: list[GopEntry]
     ) -> Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | Tokens]:
-        for entry in gops:
+        last: int | None = None  # time of the frame before
+        for i, entry in enumerate(gops):
             for section in entry.audio:  # not all at once: a still picture may have hours of it
                 yield from self.reader.read_audio(GopEntry(entry.number, audio=[section]))
             found = self.reader.read_gop(entry)
             if found is None:
-                if entry.video is not None and entry.video.frames:
-                    yield self._lost(entry.video.frames, entry.video.first_pts)
-                continue
-            yield found
-            yield from decode_tokens(self.reader.header, found[0], self._entropy)
+                follows = gops[i + 1].video if i + 1 < len(gops) else None
+                pts = self._times_of_lost(entry.video, last, follows)
+                if pts:
+                    yield LostGop(pts)
+            else:
+                video, pts = found
+                pts = self._after(pts, last, entry.number)
+                if pts:
+                    yield video, pts
+                    yield from decode_tokens(self.reader.header, video, self._entropy)
+            last = pts[-1] if pts else last
 
-    def _lost(self, frames: int, first: int) -> LostGop:
-        header = self.reader.header
-        duration = 1 / (header.frame_rate * header.time_base)
-        return LostGop(frames, [first + round(i * duration) for i in range(frames)])
+    def _times_of_lost(
+        self, lost: IndexEntry | None, last: int | None, follows: IndexEntry | None
+    ) -> list[int]:
+        """As far as an index knows, and the frames around leave room."""
+        if lost is None:
+            return []
+        low = last if last is not None else -MAX_TIME
+        high = follows.first_pts if follows is not None and follows.frames else MAX_TIME
+        pts = self.reader.spaced(lost.first_pts, lost.frames)
+        return [at for at in pts if low < at < high]
+
+    def _after(self, pts: list[int], last: int | None, number: int) -> list[int]:
+        """The times of a GOP, moved where they do not come after the frame before, as those of a
+        GOP of another file do not. None where there is no more time."""
+        if last is None or pts[0] > last:
+            return pts
+        shift = last + self.reader.spaced(0, 2)[1] - pts[0]
+        self.reader.damage.append(f"GOP {number}: its times are in those of the GOP before; moved")
+        return [at + shift for at in pts] if pts[-1] + shift < MAX_TIME else []
 
     def _synthesize(
         self, items: Iterator[AudioPacket | LostGop | tuple[VideoGop, list[int]] | Tokens]
@@ -117,7 +139,7 @@ class Decoder:
             if isinstance(item, AudioPacket):
                 yield item
             elif isinstance(item, LostGop):
-                self.frozen_frames += item.frames
+                self.frozen_frames += len(item.pts)
                 last = last or _grey(*size)
                 for at in item.pts:
                     yield Frame(*last, at)
