@@ -59,7 +59,8 @@ def decode(path: Path, bundle: Path, suffix: str) -> str:
 
 
 def bundle_of(path: Path) -> Path:
-    return path.parent / "tiny.safetensors"
+    own = path.with_suffix(".safetensors")
+    return own if own.exists() else path.parent / "tiny.safetensors"
 
 
 def peak() -> int:

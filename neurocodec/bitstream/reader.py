@@ -46,12 +46,17 @@ class GopEntry:
 
 
 class Reader:
-    """An open .nc file. ``damage`` lists, one line each, what was found wrong so far."""
+    """An open .nc file.
+
+    ``damage`` lists, one line each, what was found wrong so far; ``lost`` tells whether that was
+    more than the index.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises InputError, FormatError, VersionError."""
         self.path = Path(path)
         self.damage: list[str] = []
+        self.lost = False
         try:
             self._file: BinaryIO = self.path.open("rb")
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -178,15 +183,19 @@ class Reader:
             if gop.video is None:
                 continue
             if gop.number > expected:
-                last = f" to {gop.number - 1}" if gop.number - 1 > expected else ""
-                name = f"GOPs {expected}{last}" if last else f"GOP {expected}"
-                self.damage.append(f"{name}{self._span(expected)}: missing")
+                several = gop.number > expected + 1
+                name = f"GOPs {expected} to {gop.number - 1}" if several else f"GOP {expected}"
+                self._report(f"{name}{self._span(expected)}: missing")
             expected = gop.number + 1
 
     # -- damage ---------------------------------------------------------------------------------
 
     def _tell(self, number: int, text: str) -> None:
-        self.damage.append(f"GOP {number}{self._span(number)}: {text}")
+        self._report(f"GOP {number}{self._span(number)}: {text}")
+
+    def _report(self, line: str) -> None:
+        self.damage.append(line)
+        self.lost = True
 
     def _span(self, number: int) -> str:
         """When the frames of a GOP are to be seen, in seconds from the first frame, as far as it or
@@ -257,6 +266,10 @@ class Reader:
             if self._moved:
                 self.damage.append("sections are not where the index says; found by scanning")
         return self._moved.get((entry.type, entry.number, entry.offset))
+
+    def read_other(self, entry: IndexEntry) -> bytes | None:
+        """The payload of a section of a type that this program does not know."""
+        return self._payload(entry, f"type {entry.type}")
 
     def read_gop(self, gop: GopEntry) -> tuple[VideoGop, list[int]] | None:
         """A GOP and its frames' pts, which rise, or None (and a line in ``damage``) where it is

@@ -65,7 +65,7 @@ def check_preamble(data: bytes) -> None:
         raise FormatError("format version 0 does not exist")
 
 
-def section(type_: SectionType, number: int, payload: bytes) -> bytes:
+def section(type_: int, number: int, payload: bytes) -> bytes:
     if len(payload) > MAX_SECTION_BYTES:
         raise FormatError(f"a section of {len(payload)} bytes; the limit is {MAX_SECTION_BYTES}")
     head = _HEAD.pack(SYNC, type_, number, len(payload), zlib.crc32(payload))

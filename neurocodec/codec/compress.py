@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from .. import __version__, models
 from ..bitstream.limits import MAX_DURATION, MAX_GOP_FRAMES, MAX_PIXELS, MAX_SIDE
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
+from ..bitstream.resume import Begun, begin
 from ..bitstream.writer import Writer
 from ..device import choose_device
 from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.schedule import MAX_STEPS
 from ..errors import InputError, UsageError
-from ..files import STDOUT, check_output, writing
+from ..files import STDOUT, check_output, same_file, writing
 from ..media.audio import parse_audio, sound_bytes
 from ..media.cut import check_cut
 from ..media.frame import MediaInfo
@@ -109,6 +111,7 @@ def compress(
     start: float = 0.0,
     duration: float | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Stats:
     """Compress a video or picture into a .nc file.
@@ -123,6 +126,8 @@ def compress(
     and up to 8 a little smaller.
     device: auto, cpu or cuda.
     threads: of torch. audio: copy, none, opus or opus:KBPS. start, duration: seconds.
+    resume: go on where the same compression stopped before, from whole GOPs, with the same bytes as
+    if it had not; and leave what is done where this one stops.
     progress: called with frames done and expected.
 
     Raises UsageError, InputError, OutputError, ModelError.
@@ -138,10 +143,12 @@ def compress(
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
     check_cut(start, duration)
     parse_audio(audio)
+    if resume and (os.fspath(dst) == STDOUT or (bitrate, target_size, psnr) != (None, None, None)):
+        raise UsageError("resume: not with standard output, a bitrate, a target size or a PSNR")
     began = time.monotonic()
+    if same_file(src, dst):
+        raise UsageError(f"{src}: input and output are the same file")
     if os.fspath(dst) != STDOUT:
-        if os.path.exists(src) and os.path.exists(dst) and os.path.samefile(src, dst):
-            raise UsageError(f"{src}: input and output are the same file")
         check_output(dst, overwrite)
     bundle, where = models.find(model), choose_device(device)
     model_of_tokens = bundle.entropy(bundle.entropy_number(entropy))
@@ -161,15 +168,23 @@ def compress(
         frames_expected = reader.expected_frames
         seconds = float(frames_expected / info.frame_rate) if frames_expected else None
         control = _control(header, seconds, sound, bitrate, target_size, psnr)
-        with writing(dst, overwrite) as file:
-            writer = Writer(file)
-            writer.header(header)
+        key = _key(src, header.to_bytes(), effort, steps, audio, start, duration, str(where))
+        with writing(dst, overwrite, key, resume) as file:
+            begun = begin(file, header) if resume else None
+            if begun is None:
+                begun = Begun(Writer(file))
+                begun.writer.header(header)
+            elif begun.gops:
+                logger.info("%s: going on after %d frames", dst, begun.frames)
+            writer = begun.writer
             grid = grid_of(header.width, header.height)
             new_gop = functools.partial(
                 GopEncoder, model_of_tokens, grid, header.gop_frames, steps=steps or DEFAULT_STEPS
             )
-            items = _tokenizing(bundle, header, effort, where, control, model_of_tokens, new_gop)
-            frames, gops, ticks = _write_gops(writer, reader, new_gop, items, header, progress)
+            items = _tokenizing(
+                bundle, header, effort, where, control, model_of_tokens, new_gop, begun.frames
+            )
+            frames, gops, ticks = _write_gops(begun, file, reader, new_gop, items, header, progress)
             writer.finish()
     elapsed = time.monotonic() - began
     return Stats(
@@ -178,6 +193,13 @@ def compress(
         8 * writer.bytes_written / (frames * info.width * info.height),
         bundle.name, quality, elapsed, frames / elapsed,
     )  # fmt: skip
+
+
+def _key(src: str | os.PathLike[str], header: bytes, *settings: object) -> str:
+    """Names what is written: the same source, unchanged, with the same settings."""
+    status = os.stat(src)
+    source = (os.path.realpath(src), status.st_size, status.st_mtime_ns)
+    return hashlib.sha256(repr((source, header, settings)).encode()).hexdigest()[:16]
 
 
 def check_aims(bitrate: float | None, target_size: int | None, psnr: float | None) -> None:
@@ -216,18 +238,19 @@ def _control(
 
 def _tokenizing(
     bundle: models.Bundle, header: Header, effort: str, device: torch.device,
-    control: Control | None, entropy: EntropyModel, new_gop: NewGop,
+    control: Control | None, entropy: EntropyModel, new_gop: NewGop, skip: int,
 ) -> Callable[[Events], Items]:  # fmt: skip
-    """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
+    """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle. skip: frames
+    that are coded already."""
     networks = bundle.tokenizer().to(device)
 
     def tokenize(events: Events, step: float, find_cuts: bool) -> Items:
         if bundle.is_motion:
             yield from tokenize_pictures(
-                events, networks, step, header.gop_frames, device, effort, find_cuts
+                events, networks, step, header.gop_frames, device, effort, find_cuts, skip=skip
             )
         else:
-            yield from tokenize_latents(events, networks, step, header.gop_frames, device)
+            yield from tokenize_latents(events, networks, step, header.gop_frames, device, skip)
 
     if control is None:
         step = round(step_of_quality(header.quality) * STEP_ONE) / STEP_ONE
@@ -246,7 +269,8 @@ def _tokenizing(
 
 
 def _write_gops(
-    writer: Writer,
+    begun: Begun,
+    file: BinaryIO,
     reader: MediaReader,
     new_gop: NewGop,
     tokenizing: Callable[[Events], Items],
@@ -258,10 +282,9 @@ def _write_gops(
     gop = new_gop(step)
     packets: list[AudioPacket] = []
     waiting = 0  # bytes of packets
-    done = gops = tokenized = 0
-    first: int | None = None
-    last = 0
-    events = ahead(iter(reader), 16)
+    writer, done, gops, tokenized = begun.writer, begun.frames, begun.gops, 0
+    first, last = begun.first, begun.last
+    events = ahead(_without_sound(iter(reader), begun.packets), 16)
     items = ahead(tokenizing(events), 4)
     try:
         for item in items:
@@ -279,6 +302,7 @@ def _write_gops(
                 duration = _regular(item.pts, reader)
                 video = VideoGop(frames, item.pts[0], duration, item.step or step, data)
                 writer.gop(video, item.pts)
+                file.flush()  # whoever reads along, or goes on after a crash, has whole GOPs
                 gop = new_gop(step)
                 first = item.pts[0] if first is None else first
                 last = item.pts[-1]
@@ -297,6 +321,15 @@ def _write_gops(
         items.close()
         events.close()
     return done, gops, last - (first or 0) + reader.frame_duration
+
+
+def _without_sound(events: Events, packets: int) -> Events:
+    """Leave out the first so many packets of sound."""
+    for event in events:
+        if packets and isinstance(event, AudioPacket):
+            packets -= 1
+            continue
+        yield event
 
 
 def _regular(pts: list[int], reader: MediaReader) -> int:
