@@ -4,8 +4,8 @@
     python -m scripts.fuzz decode --count 2000 [--keep FOLDER]
 
 Mutates the golden files (tests/mutations.py), by a seed: case number N of a seed is always the
-same file. A finding is an exception other than the program's own, more than SECONDS for a file, or
-a resident set that reaches MEMORY; its file goes to the folder of --keep. Prints counts of how the
+same file. A finding is an exception other than the program's own, more than SECONDS of CPU for a
+file, or a resident set that reaches MEMORY; its file goes to the folder of --keep. Prints counts of how the
 cases ended, and the largest figures. Exit status 1 if there was a finding.
 """
 
@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from neurocodec.bitstream.describe import describe
@@ -31,7 +33,7 @@ from tests.mutations import mutate
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 SECONDS = 10.0
 MEMORY = 1 << 30  # bytes
-HANG = 120.0  # seconds after which the process ends itself, and says where it was
+HANG = 120.0  # seconds by the clock after which the process ends itself, and says where it was
 TARGETS = (".y4m", ".mkv", ".mp4", ".png", ".jpg", ".webm")
 # what a file may claim here, so that the time that a case takes is bounded
 MAX_PIXELS, MAX_FRAMES = 1 << 18, 100
@@ -68,6 +70,51 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@dataclass
+class Outcome:
+    """ended: how many cases ended how. slowest: seconds of CPU of a case."""
+
+    ended: collections.Counter[str]
+    findings: list[str]
+    slowest: float = 0.0
+
+
+def run(what: str, cases: Iterable[int], seed: str, keep: Path | None = None) -> Outcome:
+    """what: "read" or "decode". keep: folder for the files of findings."""
+    files = sorted(path for path in GOLDEN.rglob("*.nc") if bundle_of(path).exists())
+    data = {path: path.read_bytes() for path in files}
+    out = Outcome(collections.Counter(), [])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.nc"
+        for number in cases:
+            generator = random.Random(f"{seed}/{number}")
+            source, suffix = generator.choice(files), generator.choice(TARGETS)
+            case = mutate(data[source], list(data.values()), generator)
+            path.write_bytes(case)
+            before, start = peak(), time.process_time()
+            found = ""
+            try:
+                end = read(path) if what == "read" else decode(path, bundle_of(source), suffix)
+            except Error as error:
+                end = type(error).__name__
+            except Exception:
+                end, found = "traceback", traceback.format_exc()
+            took = time.process_time() - start
+            out.slowest = max(out.slowest, took)
+            if took > SECONDS:
+                found += f"{took:.1f} s"
+            if before < MEMORY <= peak():
+                found += f"{peak() >> 20} MiB"
+            out.ended[end] += 1
+            if found:
+                out.findings.append(f"case {number}, of {source.name} to {suffix}: {found}")
+                print(out.findings[-1], flush=True)
+                if keep:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    (keep / f"{what}-{seed}-{number}{suffix}.nc").write_bytes(case)
+    return out
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["read", "decode"])
@@ -77,49 +124,20 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the files of findings")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    files = sorted(path for path in GOLDEN.rglob("*.nc") if bundle_of(path).exists())
-    data = {path: path.read_bytes() for path in files}
-    ended: collections.Counter[str] = collections.Counter()
-    findings, slowest = 0, 0.0
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "case.nc"
-        for number in range(options.first, options.first + options.count):
-            generator = random.Random(f"{options.seed}/{number}")
-            source = generator.choice(files)
-            suffix = generator.choice(TARGETS)
-            case = mutate(data[source], list(data.values()), generator)
-            path.write_bytes(case)
-            before, start = peak(), time.monotonic()
-            faulthandler.dump_traceback_later(HANG, exit=True)
-            try:
-                end = read(path) if options.what == "read" else decode(
-                    path, bundle_of(source), suffix
-                )  # fmt: skip
-            except Error as error:
-                end = type(error).__name__
-            except Exception:
-                end = "traceback"
-                print(f"case {number}, of {source.name} to {suffix}:\n{traceback.format_exc()}")
-            faulthandler.cancel_dump_traceback_later()
-            took = time.monotonic() - start
-            slowest = max(slowest, took)
-            if took > SECONDS:
-                end = "slow"
-                print(f"case {number}, of {source.name} to {suffix}: {took:.1f} s")
-            elif before < MEMORY <= peak():
-                end = "large"
-                print(f"case {number}, of {source.name} to {suffix}: {peak() >> 20} MiB")
-            ended[end] += 1
-            if end in ("traceback", "slow", "large"):
-                findings += 1
-                if options.keep:
-                    options.keep.mkdir(parents=True, exist_ok=True)
-                    name = f"{options.what}-{options.seed}-{number}{suffix}.nc"
-                    (options.keep / name).write_bytes(case)
-    print(f"{options.count} files in {time.monotonic() - began:.0f} s: {dict(ended)}; "
-          f"slowest {slowest:.2f} s, memory at most {peak() >> 20} MiB")  # fmt: skip
-    return int(findings > 0)
+    cases = range(options.first, options.first + options.count)
+    out = run(options.what, watched(cases), options.seed, options.keep)
+    print(f"{options.count} files in {time.monotonic() - began:.0f} s: {dict(out.ended)}; "
+          f"slowest {out.slowest:.2f} s, memory at most {peak() >> 20} MiB")  # fmt: skip
+    return int(bool(out.findings))
+
+
+def watched(cases: Iterable[int]) -> Iterator[int]:
+    """Ends the process, and says where it was, if a case takes longer than HANG."""
+    for case in cases:
+        faulthandler.dump_traceback_later(HANG, exit=True)
+        yield case
+    faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":

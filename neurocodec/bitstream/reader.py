@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -86,6 +88,7 @@ class Reader:
         self.header_bytes = payload
         self.header = Header.from_bytes(payload)
         self._first = head.end
+        self._told_moved = False
         self._moved: dict[tuple[int, int, int], IndexEntry] | None = None
         entries = self._read_index()
         self.complete = entries is not None  # whether index and trailer are there
@@ -190,6 +193,14 @@ class Reader:
 
     # -- damage ---------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def quietly(self) -> Iterator[None]:
+        """What is found wrong meanwhile is not reported: it will be when it is decoded."""
+        known, lost, told = len(self.damage), self.lost, self._told_moved
+        yield
+        del self.damage[known:]
+        self.lost, self._told_moved = lost, told
+
     def _tell(self, number: int, text: str) -> None:
         self._report(f"GOP {number}{self._span(number)}: {text}")
 
@@ -263,9 +274,11 @@ class Reader:
                         for place, found in zip(places, found_here, strict=True):
                             if place.offset != found.offset:
                                 self._moved[place.type, place.number, place.offset] = found
-            if self._moved:
-                self.damage.append("sections are not where the index says; found by scanning")
-        return self._moved.get((entry.type, entry.number, entry.offset))
+        moved = self._moved.get((entry.type, entry.number, entry.offset))
+        if moved is not None and not self._told_moved:
+            self._told_moved = True
+            self.damage.append("sections are not where the index says; found by scanning")
+        return moved
 
     def read_other(self, entry: IndexEntry) -> bytes | None:
         """The payload of a section of a type that this program does not know."""

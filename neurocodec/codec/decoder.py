@@ -202,9 +202,8 @@ def duration_of(reader: Reader) -> Fraction:
     last = next((gop for gop in reversed(reader.gops) if gop.video), None)
     if last is None:
         return Fraction(0)
-    known = len(reader.damage)
-    found = reader.read_gop(last)
-    del reader.damage[known:]  # it is reported when it is decoded
+    with reader.quietly():
+        found = reader.read_gop(last)
     if found is None:
         return reader.frames / header.frame_rate
     return (found[1][-1] - origin_of(reader)) * header.time_base + 1 / header.frame_rate
@@ -221,12 +220,14 @@ def limits_of(
 def gops_between(reader: Reader, begin: Fraction, end: Fraction | None) -> list[GopEntry]:
     """The GOPs that hold any frame between two times, in seconds of the file's clock."""
     chosen: list[GopEntry] = []
+    latest: Fraction | None = None  # times that do not rise, of a damaged file, tell nothing
     for gop in reader.gops:
         first = gop.video.first_pts * reader.header.time_base if gop.video else None
         if first is not None and end is not None and first >= end:
             break
-        if first is not None and first <= begin:
+        if first is not None and first <= begin and (latest is None or first > latest):
             chosen.clear()
+            latest = first
         chosen.append(gop)
     return chosen
 
