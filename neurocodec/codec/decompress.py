@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,10 @@ def decompress(
                 writer: FrameSink = Y4MWriter(binary_stdout(), info)
             else:
                 path = stack.enter_context(replacing(target, overwrite))
-                writer = open_writer(path, Path(target).suffix.lower(), info, lossless)
-            count = _write(items, writer, progress, expected, max_frames)
+                with _naming(target):
+                    writer = open_writer(path, Path(target).suffix.lower(), info, lossless)
+            with _naming(target):
+                count = _write(items, writer, progress, expected, max_frames)
         except BrokenPipeError:
             raise OutputError(f"{target}: closed by its reader") from None
         except OSError as error:
@@ -121,6 +123,14 @@ def decompress(
         info.width, info.height, count, decoder.frozen_frames, tuple(reader.damage),
         elapsed, count / elapsed,
     )  # fmt: skip
+
+
+@contextmanager
+def _naming(target: str) -> Iterator[None]:
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"{target}: {error}") from None
 
 
 def _write(
