@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from .errors import OutputError
 
@@ -174,7 +174,7 @@ def writing(
         else:
             mode = "r+b" if keep else "wb"
             with replacing(target, overwrite, key, keep) as part, part.open(mode) as file:
-                yield file
+                yield cast(BinaryIO, file)
     except BrokenPipeError:
         raise OutputError(f"{target}: closed by its reader") from None
     except OSError as error:

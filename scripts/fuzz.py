@@ -5,8 +5,8 @@
 
 Mutates the golden files (tests/mutations.py), by a seed: case number N of a seed is always the
 same file. A finding is an exception other than the program's own, more than SECONDS of CPU for a
-file, or a resident set that reaches MEMORY; its file goes to the folder of --keep. Prints counts of how the
-cases ended, and the largest figures. Exit status 1 if there was a finding.
+file, or a resident set that reaches MEMORY; its file goes to the folder of --keep. Prints counts of
+how the cases ended, and the largest figures. Exit status 1 if there was a finding.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m scripts.interrupt kill [--count 100]      kill -9 at random moments
     python -m scripts.interrupt full                    a disk that fills up (a tmpfs; as root)
-    python -m scripts.interrupt crowd                   eight processes in one folder, two on one target
+    python -m scripts.interrupt crowd                   eight processes, one folder; two, one target
 
 Works with a tiny model and a clip that are made on the spot. Prints what happened; exit status 1
 where a file of a final name is not whole, an error is not one line, or something is left over.
@@ -60,9 +60,7 @@ class Bench:
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def seconds_of(arguments: list[str]) -> float:

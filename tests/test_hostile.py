@@ -5,7 +5,6 @@ Whatever a file says, the answer is one of the program's own errors or a decoded
 
 import io
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from scripts import fuzz
 from tests.bitstream.small import HEADER, SMALL
 from tests.mutations import AUDIO, END, INDEX, TIMESTAMPS, VIDEO, Piece, assemble, pieces_of
 
-HOSTILE = Path(__file__).parent / "hostile"
 PIECES = pieces_of(SMALL)
 
 
@@ -44,21 +42,6 @@ def test_a_finding_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(out.findings) == out.ended["traceback"] > 5
 
 
-@pytest.mark.parametrize("path", sorted(HOSTILE.glob("*.nc")), ids=lambda p: p.name)
-def test_files_that_once_did_harm(path: Path, tmp_path: Path) -> None:
-    """Names: of the golden file that it was, what it does, suffix to decode to."""
-    family, _, suffix = path.stem.split("-")
-    bundle = {"latents": "tiny", "motion": "motion/tiny", "generated": "generated/pictures"}[family]
-    target = tmp_path / f"case.{suffix}.nc"
-    target.write_bytes(path.read_bytes())
-    began = time.process_time()
-    try:
-        fuzz.decode(target, fuzz.GOLDEN / f"{bundle}.safetensors", f".{suffix}")
-    except Error as error:
-        assert "\n" not in str(error)
-    assert time.process_time() - began < fuzz.SECONDS
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     type_=st.sampled_from([1, VIDEO, TIMESTAMPS, AUDIO, INDEX, END]),
@@ -74,11 +57,12 @@ def test_any_payload_at_all(
     pieces = list(PIECES)
     pieces[at] = Piece(type_, pieces[at].number, pieces[at].payload[:keep] + payload)
     path.write_bytes(assemble(pieces, indexed=type_ not in (INDEX, END)))
+    refused: list[str] = []
     try:
         fuzz.read(path)
     except Error as error:
-        assert type_ == 1
-        assert "\n" not in str(error)
+        refused.append(str(error))
+    assert not refused or (type_ == 1 and "\n" not in refused[0])
 
 
 def bytes_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:

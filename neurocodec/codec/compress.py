@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -197,7 +198,7 @@ def compress(
 
 def _key(src: str | os.PathLike[str], header: bytes, *settings: object) -> str:
     """Names what is written: the same source, unchanged, with the same settings."""
-    status = os.stat(src)
+    status = Path(src).stat()
     source = (os.path.realpath(src), status.st_size, status.st_mtime_ns)
     return hashlib.sha256(repr((source, header, settings)).encode()).hexdigest()[:16]
 

@@ -84,9 +84,7 @@ def test_other_settings_begin_anew(clip: Path, tiny: Path, tmp_path: Path) -> No
     assert not parts(tmp_path)  # nothing of the first is left
 
 
-def test_without_the_wish_to_resume_nothing_is_left(
-    clip: Path, tiny: Path, tmp_path: Path
-) -> None:
+def test_without_the_wish_to_resume_nothing_is_left(clip: Path, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         compress(clip, tmp_path / "a.nc", model=str(tiny), gop=6, progress=stop_after(20))
     assert not list(tmp_path.iterdir())
