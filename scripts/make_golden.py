@@ -3,11 +3,12 @@
     python -m scripts.make_golden          (from the root of the repository)
     python -m scripts.make_golden MODEL    (one file made with a bundle that comes with the package)
     python -m scripts.make_golden motion   (GOLDEN/motion: those of the family "motion")
+    python -m scripts.make_golden generated   (GOLDEN/generated: those with a generator)
 
 Every later version of the program must decode them to the same tokens, so a file that has been
-released is never rewritten: the script stops where there are any. But the family "motion" has not
-been released, and may change until it is: whoever changes entropy model 1 makes its files again
-with the last of these commands, which overwrites them.
+released is never rewritten: the script stops where there are any. But the family "motion" and the
+generators have not been released, and may change until they are: whoever changes entropy model 1, 2
+or 3 makes its files again with the last two of these commands, which overwrite them.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ from tests.conftest import (
     write_clip,
     write_y4m,
 )
+from tests.generators import SMALL, SMALL_MOTION, random_parts
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 CONFIG = replace(SIZES["tiny"], latent_dim=48, stages=6)  # for a bundle of 240 KB
 MOTION = GOLDEN / "motion"
+GENERATED = GOLDEN / "generated"
 MOTION_CONFIG = replace(MOTION_SIZES["tiny"], bits=4, stages=6, width=8, context=6)  # 140 KB
 CONFIDENCE = 48  # of the prior, as for the bundles that come with the package
 TIMES = [0, 40, 83, 120, 240, 241, 400, 440, 480, 525, 560]  # milliseconds
@@ -116,6 +119,30 @@ def of_motion() -> None:
     write_hashes(MOTION, bundle)
 
 
+def of_generators() -> None:
+    """GOLDEN/generated: of each family a bundle with a random generator, a clip, and hashes."""
+    torch.set_num_threads(1)
+    GENERATED.mkdir(exist_ok=True)
+    tokens = {}
+    for name, tokenizer, generator in (
+        ("latents", tiny_tokenizer(config=replace(CONFIG, latent_dim=16, bits=4, stages=4)), SMALL),
+        ("pictures", tiny_motion_tokenizer(config=MOTION_CONFIG), SMALL_MOTION),
+    ):
+        bundle, target = GENERATED / f"{name}.safetensors", GENERATED / f"{name}.nc"
+        shapes = models.prior_shapes(tokenizer.config)
+        prior: Prior = {key: np.zeros(size, np.uint8) for key, size in shapes.items()}
+        parts = random_parts(models.token_shape(tokenizer.config), config=generator)
+        models.write_bundle(bundle, f"{name}-golden", tokenizer, prior, {}, parts)
+        with tempfile.TemporaryDirectory() as folder:
+            clip = write_y4m(Path(folder) / "clip.y4m", two_scenes(58, 42, 8, 5))
+            neurocodec.compress(
+                clip, target, quality=60, model=str(bundle), gop=7, steps=3, device="cpu",
+                overwrite=True,
+            )  # fmt: skip
+        tokens[target.name] = verify(target, str(bundle), tokens=True).tokens
+    (GENERATED / "tokens.json").write_text(json.dumps(tokens, indent=1) + "\n")
+
+
 def write_hashes(folder: Path, bundle: Path) -> None:
     """FOLDER/tokens.json, of the files in it."""
     tokens = {
@@ -144,6 +171,9 @@ def of_model(name: str) -> None:
 def main() -> None:
     if sys.argv[1:] == ["motion"]:
         of_motion()
+        return
+    if sys.argv[1:] == ["generated"]:
+        of_generators()
         return
     if len(sys.argv) > 1:
         of_model(sys.argv[1])

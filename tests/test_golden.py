@@ -8,6 +8,7 @@ import pytest
 
 import neurocodec
 from neurocodec import models
+from neurocodec.bitstream.reader import Reader
 from neurocodec.codec.verify import verify
 from tests import reference_reader
 from tests.conftest import moving_picture, two_scenes
@@ -17,6 +18,8 @@ BUNDLE = GOLDEN / "tiny.safetensors"
 TOKENS: dict[str, dict[str, str]] = json.loads((GOLDEN / "tokens.json").read_text())
 MOTION = GOLDEN / "motion"
 MOTION_BUNDLE = MOTION / "tiny.safetensors"
+GENERATED = GOLDEN / "generated"
+GENERATED_TOKENS: dict[str, dict[str, str]] = json.loads((GENERATED / "tokens.json").read_text())
 MOTION_TOKENS: dict[str, dict[str, str]] = json.loads((MOTION / "tokens.json").read_text())
 
 
@@ -76,6 +79,23 @@ def test_pictures_of_the_motion_family(name: str, size: tuple[int, int], frames:
     expected = two_scenes(*size, 20, 6) if frames > 1 else moving_picture(1, *size)
     for ours, theirs in zip(found, expected, strict=True):
         assert np.abs(ours.y.astype(int) - theirs.y).mean() < 6
+
+
+@pytest.mark.parametrize("name", ["latents.nc", "pictures.nc"])
+def test_tokens_with_a_generator(name: str) -> None:
+    path, bundle = GENERATED / name, (GENERATED / name).with_suffix(".safetensors")
+    report = verify(path, str(bundle), tokens=True)
+    assert len(report.tokens) >= 2
+    assert report.tokens == GENERATED_TOKENS[name]
+    assert reference_reader.hashes(bundle.read_bytes(), path.read_bytes()) == report.tokens
+
+
+def test_there_is_a_file_of_every_entropy_model() -> None:
+    found = set()
+    for path in GOLDEN.rglob("*.nc"):
+        with Reader(path) as reader:
+            found.add(reader.header.entropy_model)
+    assert found == {0, 1, 2, 3}
 
 
 def test_there_is_a_file_of_every_bundled_model() -> None:

@@ -211,7 +211,7 @@ def audio_from_bytes(data: bytes, tracks: int) -> list[AudioPacket]:
     return packets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class IndexEntry:
     """Where a section of a GOP begins. Frames and first_pts are of video sections, else 0."""
 

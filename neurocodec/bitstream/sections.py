@@ -65,7 +65,7 @@ def check_preamble(data: bytes) -> None:
         raise FormatError("format version 0 does not exist")
 
 
-def section(type_: SectionType, number: int, payload: bytes) -> bytes:
+def section(type_: int, number: int, payload: bytes) -> bytes:
     if len(payload) > MAX_SECTION_BYTES:
         raise FormatError(f"a section of {len(payload)} bytes; the limit is {MAX_SECTION_BYTES}")
     head = _HEAD.pack(SYNC, type_, number, len(payload), zlib.crc32(payload))
@@ -101,11 +101,12 @@ def find_sync(file: BinaryIO, offset: int) -> SectionHead | None:
     """The first undamaged section head at or after ``offset``."""
     if head := read_head(file, offset):
         return head
-    block = 1 << 16
+    block = 1 << 8  # small at first: many heads may lie close by, each behind a little noise
     keep = b""
     file.seek(offset)
     at = offset  # file offset of keep
     while chunk := file.read(block):
+        block = min(2 * block, 1 << 16)
         data = keep + chunk
         place = data.find(SYNC)
         while place >= 0:

@@ -35,6 +35,10 @@ class Writer:
         self._gops = 0
         self._frames = 0
 
+    def redirect(self, file: Writable) -> None:
+        """Write to another file from now on, which has what was written so far."""
+        self._file = file
+
     def _write(self, data: bytes) -> None:
         self._file.write(data)
         self.bytes_written += len(data)
@@ -45,6 +49,10 @@ class Writer:
         if len(payload) > MAX_HEADER_BYTES:
             raise FormatError(f"a header of {len(payload)} bytes; the limit is {MAX_HEADER_BYTES}")
         Header.from_bytes(payload)  # what no reader would take is not written
+        self.header_payload(payload)
+
+    def header_payload(self, payload: bytes) -> None:
+        """Instead of ``header``: as another file has it."""
         self._write(preamble() + section(SectionType.HEADER, 0, payload))
 
     def gop(self, gop: VideoGop, pts: list[int]) -> None:
@@ -63,6 +71,10 @@ class Writer:
             before = self.bytes_written
             self._section(SectionType.AUDIO, audio_to_bytes(packets))
             self.audio_bytes += self.bytes_written - before
+
+    def other(self, type_: int, payload: bytes) -> None:
+        """A section of a type that this program does not know, beside the GOP written next."""
+        self._write(section(type_, self._gops, payload))
 
     def _section(self, type_: SectionType, payload: bytes, frames: int = 0, pts: int = 0) -> None:
         self._index.append(IndexEntry(type_, self._gops, self.bytes_written, frames, pts))

@@ -67,6 +67,11 @@ from . import options, print_json, printable
     help="What becomes of the sound.",
 )
 @options.cut
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where the same command stopped; keep what is done if this one stops.",
+)
 @options.machine
 @options.jobs
 @options.overwrite

@@ -16,6 +16,10 @@ from . import options, print_json, printable
 @click.option("--lossless", is_flag=True, help="Write FFV1, to a .mkv.")
 @click.option("--audio/--no-audio", default=True, help="Keep the sound.")
 @click.option("--strict", is_flag=True, help="Refuse a damaged file instead of concealing.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), metavar="N", help="Refuse larger frames than that."
+)
+@click.option("--max-frames", type=click.IntRange(1), metavar="N", help="Refuse more frames.")
 @options.cut
 @options.machine
 @options.jobs

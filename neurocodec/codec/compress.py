@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import os
 import time
@@ -10,19 +11,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 
 from .. import __version__, models
 from ..bitstream.limits import MAX_DURATION, MAX_GOP_FRAMES, MAX_PIXELS, MAX_SIDE
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
+from ..bitstream.resume import Begun, begin
 from ..bitstream.writer import Writer
 from ..device import choose_device
 from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.schedule import MAX_STEPS
 from ..errors import InputError, UsageError
-from ..files import STDOUT, check_output, writing
+from ..files import STDOUT, check_output, same_file, writing
 from ..media.audio import parse_audio, sound_bytes
 from ..media.cut import check_cut
 from ..media.frame import MediaInfo
@@ -114,6 +117,7 @@ def compress(
     start: float = 0.0,
     duration: float | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Stats:
     """Compress a video or picture into a .nc file.
@@ -132,6 +136,8 @@ def compress(
     threads: of torch. jobs: GOPs coded at once, each by a process of its own, with all its frames
     in memory; not with a bitrate, target size or PSNR. The file is the same.
     audio: copy, none, opus or opus:KBPS. start, duration: seconds.
+    resume: go on where the same compression stopped before, from whole GOPs, with the same bytes as
+    if it had not; and leave what is done where this one stops. Not with jobs.
     progress: called with frames done and expected.
 
     Raises UsageError, InputError, OutputError, ModelError.
@@ -151,12 +157,16 @@ def compress(
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
     if tune is not None and tune not in TUNES:
         raise UsageError(f"tune {tune!r}: give {', '.join(TUNES)}")
+    if resume and jobs > 1:
+        raise UsageError("resume: not with several jobs")
     check_cut(start, duration)
     parse_audio(audio)
+    if resume and (os.fspath(dst) == STDOUT or (bitrate, target_size, psnr) != (None, None, None)):
+        raise UsageError("resume: not with standard output, a bitrate, a target size or a PSNR")
     began = time.monotonic()
+    if same_file(src, dst):
+        raise UsageError(f"{src}: input and output are the same file")
     if os.fspath(dst) != STDOUT:
-        if os.path.exists(src) and os.path.exists(dst) and os.path.samefile(src, dst):
-            raise UsageError(f"{src}: input and output are the same file")
         check_output(dst, overwrite)
     bundle, where = models.find(model), choose_device(device)
     model_of_tokens = bundle.entropy(bundle.entropy_number(entropy))
@@ -179,10 +189,18 @@ def compress(
         frames_expected = reader.expected_frames
         seconds = float(frames_expected / info.frame_rate) if frames_expected else None
         control = _control(header, seconds, sound, bitrate, target_size, psnr)
+        key = _key(
+            src, header.to_bytes(), effort, masking, steps, audio, start, duration, str(where)
+        )
         with ExitStack() as stack:
-            file = stack.enter_context(writing(dst, overwrite))
-            writer = Writer(file)
-            writer.header(header)
+            file = stack.enter_context(writing(dst, overwrite, key, resume))
+            begun = begin(file, header) if resume else None
+            if begun is None:
+                begun = Begun(Writer(file))
+                begun.writer.header(header)
+            elif begun.gops:
+                logger.info("%s: going on after %d frames", dst, begun.frames)
+            writer = begun.writer
             grid = grid_of(header.width, header.height)
             new_gop: NewGop = functools.partial(
                 GopEncoder, model_of_tokens, grid, header.gop_frames,
@@ -202,13 +220,14 @@ def compress(
                 )
             else:
                 items = _tokenizing(
-                    bundle, header, effort, masking, where, control, model_of_tokens, new_gop
-                )
+                    bundle, header, effort, masking, where, control, model_of_tokens, new_gop,
+                    begun.frames,
+                )  # fmt: skip
                 if control is None and pays(info.width, info.height, frames_expected):
                     coding = EntropySetting(bundle, header, steps or DEFAULT_STEPS, masking)
                     new_gop = stack.enter_context(EntropyProcess(coding)).gop
             frames, gops, ticks = _write_gops(
-                writer, reader, new_gop, items, stop, header, progress
+                begun, file, reader, new_gop, items, stop, header, progress
             )
             writer.finish()
     elapsed = time.monotonic() - began
@@ -218,6 +237,13 @@ def compress(
         8 * writer.bytes_written / (frames * info.width * info.height),
         bundle.name, quality, elapsed, frames / elapsed,
     )  # fmt: skip
+
+
+def _key(src: str | os.PathLike[str], header: bytes, *settings: object) -> str:
+    """Names what is written: the same source, unchanged, with the same settings."""
+    status = Path(src).stat()
+    source = (os.path.realpath(src), status.st_size, status.st_mtime_ns)
+    return hashlib.sha256(repr((source, header, settings)).encode()).hexdigest()[:16]
 
 
 def check_aims(bitrate: float | None, target_size: int | None, psnr: float | None) -> None:
@@ -256,12 +282,13 @@ def _control(
 
 def _tokenizing(
     bundle: models.Bundle, header: Header, effort: str, masking: int, device: torch.device,
-    control: Control | None, entropy: EntropyModel, new_gop: NewGop,
+    control: Control | None, entropy: EntropyModel, new_gop: NewGop, skip: int,
 ) -> Callable[[Events], Items]:  # fmt: skip
-    """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle."""
+    """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle. skip: frames
+    that are coded already."""
     networks = bundle.tokenizer().to(device)
 
-    make = functools.partial(tokenize, bundle, networks, header, effort, masking, device)
+    make = functools.partial(tokenize, bundle, networks, header, effort, masking, device, skip)
     if control is None:
         step = round(step_of_quality(header.quality) * STEP_ONE) / STEP_ONE
         return lambda events: make(events, step, True)
@@ -279,7 +306,8 @@ def _tokenizing(
 
 
 def _write_gops(
-    writer: Writer,
+    begun: Begun,
+    file: BinaryIO,
     reader: MediaReader,
     new_gop: NewGop,
     tokenizing: Callable[[Events], Items],
@@ -293,10 +321,9 @@ def _write_gops(
     gop = new_gop(step)
     packets: list[AudioPacket] = []
     waiting = 0  # bytes of packets
-    done = gops = tokenized = 0
-    first: int | None = None
-    last = 0
-    events = ahead(iter(reader), 16)
+    writer, done, gops, tokenized = begun.writer, begun.frames, begun.gops, 0
+    first, last = begun.first, begun.last
+    events = ahead(_without_sound(iter(reader), begun.packets), 16)
     items = ahead(tokenizing(events), 4, stop)
     try:
         for item in items:
@@ -314,6 +341,7 @@ def _write_gops(
                 duration = _regular(item.pts, reader)
                 video = VideoGop(frames, item.pts[0], duration, item.step or step, data)
                 writer.gop(video, item.pts)
+                file.flush()  # whoever reads along, or goes on after a crash, has whole GOPs
                 gop = new_gop(step)
                 first = item.pts[0] if first is None else first
                 last = item.pts[-1]
@@ -332,6 +360,15 @@ def _write_gops(
         items.close()
         events.close()
     return done, gops, last - (first or 0) + reader.frame_duration
+
+
+def _without_sound(events: Events, packets: int) -> Events:
+    """Leave out the first so many packets of sound."""
+    for event in events:
+        if packets and isinstance(event, AudioPacket):
+            packets -= 1
+            continue
+        yield event
 
 
 def _regular(pts: list[int], reader: MediaReader) -> int:

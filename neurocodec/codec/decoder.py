@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from .. import models
-from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
+from ..bitstream.limits import MAX_TIME
+from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, IndexEntry, VideoGop
 from ..bitstream.reader import GopEntry, Reader
 from ..device import choose_device
 from ..media.cut import exact_seconds
@@ -37,7 +38,6 @@ _SKEW = 2  # seconds by which sound may be stored before or after its pictures
 
 @dataclass(frozen=True)
 class LostGop:
-    frames: int
     pts: list[int]
 
 
@@ -89,7 +89,7 @@ class Decoder:
 
     def _freeze(self, lost: LostGop) -> Iterator[Frame]:
         header = self.reader.header
-        self.frozen_frames += lost.frames
+        self.frozen_frames += len(lost.pts)
         self._last = self._last or _grey(header.width, header.height)
         for at in lost.pts:
             yield Frame(*self._last, at)
@@ -134,20 +134,42 @@ class Decoder:
     def sections(self, gops: list[GopEntry]) -> Iterator[Section]:
         """What is stored of these GOPs: audio packets, and each GOP with the times of its
         frames."""
-        for entry in gops:
+        last: int | None = None  # time of the frame before
+        for i, entry in enumerate(gops):
             for section in entry.audio:  # not all at once: a still picture may have hours of it
                 yield from self.reader.read_audio(GopEntry(entry.number, audio=[section]))
             found = self.reader.read_gop(entry)
             if found is None:
-                if entry.video is not None and entry.video.frames:
-                    yield self._lost(entry.video.frames, entry.video.first_pts)
-                continue
-            yield found
+                follows = gops[i + 1].video if i + 1 < len(gops) else None
+                pts = self._times_of_lost(entry.video, last, follows)
+                if pts:
+                    yield LostGop(pts)
+            else:
+                video, pts = found
+                pts = self._after(pts, last, entry.number)
+                if pts:
+                    yield video, pts
+            last = pts[-1] if pts else last
 
-    def _lost(self, frames: int, first: int) -> LostGop:
-        header = self.reader.header
-        duration = 1 / (header.frame_rate * header.time_base)
-        return LostGop(frames, [first + round(i * duration) for i in range(frames)])
+    def _times_of_lost(
+        self, lost: IndexEntry | None, last: int | None, follows: IndexEntry | None
+    ) -> list[int]:
+        """As far as an index knows, and the frames around leave room."""
+        if lost is None:
+            return []
+        low = last if last is not None else -MAX_TIME
+        high = follows.first_pts if follows is not None and follows.frames else MAX_TIME
+        pts = self.reader.spaced(lost.first_pts, lost.frames)
+        return [at for at in pts if low < at < high]
+
+    def _after(self, pts: list[int], last: int | None, number: int) -> list[int]:
+        """The times of a GOP, moved where they do not come after the frame before, as those of a
+        GOP of another file do not. None where there is no more time."""
+        if last is None or pts[0] > last:
+            return pts
+        shift = last + self.reader.spaced(0, 2)[1] - pts[0]
+        self.reader.damage.append(f"GOP {number}: its times are in those of the GOP before; moved")
+        return [at + shift for at in pts] if pts[-1] + shift < MAX_TIME else []
 
     def _synthesize(self, items: Iterator[Section | Tokens]) -> Iterator[Frame | AudioPacket]:
         gop: GopSynthesizer | PictureSynthesizer | None = None
@@ -217,9 +239,8 @@ def duration_of(reader: Reader) -> Fraction:
     last = next((gop for gop in reversed(reader.gops) if gop.video), None)
     if last is None:
         return Fraction(0)
-    known = len(reader.damage)
-    found = reader.read_gop(last)
-    del reader.damage[known:]  # it is reported when it is decoded
+    with reader.quietly():
+        found = reader.read_gop(last)
     if found is None:
         return reader.frames / header.frame_rate
     return (found[1][-1] - origin_of(reader)) * header.time_base + 1 / header.frame_rate
@@ -236,12 +257,14 @@ def limits_of(
 def gops_between(reader: Reader, begin: Fraction, end: Fraction | None) -> list[GopEntry]:
     """The GOPs that hold any frame between two times, in seconds of the file's clock."""
     chosen: list[GopEntry] = []
+    latest: Fraction | None = None  # times that do not rise, of a damaged file, tell nothing
     for gop in reader.gops:
         first = gop.video.first_pts * reader.header.time_base if gop.video else None
         if first is not None and end is not None and first >= end:
             break
-        if first is not None and first <= begin:
+        if first is not None and first <= begin and (latest is None or first > latest):
             chosen.clear()
+            latest = first
         chosen.append(gop)
     return chosen
 

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ def decompress(
     start: float = 0.0,
     duration: float | None = None,
     strict: bool = False,
+    max_pixels: int | None = None,
+    max_frames: int | None = None,
     device: str = "auto",
     threads: int | None = None,
     jobs: int = 1,
@@ -69,6 +71,8 @@ def decompress(
     standard output. lossless: FFV1 in .mkv. start, duration: seconds of the clip.
     strict: refuse a damaged file; otherwise lost GOPs are shown as the frame before them.
     jobs: GOPs decoded at once, each by a process of its own, with all its frames in memory.
+    max_pixels, max_frames: refuse a file with frames of more luma samples, or more frames. A small
+    file may be large when it is decoded: what is from strangers should be given limits.
 
     Raises UsageError, InputError, FormatError, ModelError, OutputError.
     """
@@ -86,6 +90,7 @@ def decompress(
         reader = stack.enter_context(Reader(src))
         if strict and reader.damage:
             raise FormatError(f"{src}: {reader.damage[0]}")
+        _check_size(reader, max_pixels, max_frames)
         decoder = Decoder(reader, model, device)
         stop: Callable[[], None] | None = None
         if jobs > 1:
@@ -110,8 +115,10 @@ def decompress(
                 writer: FrameSink = Y4MWriter(binary_stdout(), info)
             else:
                 path = stack.enter_context(replacing(target, overwrite))
-                writer = open_writer(path, Path(target).suffix.lower(), info, lossless)
-            count = _write(items, writer, progress, expected)
+                with _naming(target):
+                    writer = open_writer(path, Path(target).suffix.lower(), info, lossless)
+            with _naming(target):
+                count = _write(items, writer, progress, expected, max_frames)
         except BrokenPipeError:
             raise OutputError(f"{target}: closed by its reader") from None
         except OSError as error:
@@ -131,19 +138,30 @@ def decompress(
     )  # fmt: skip
 
 
+@contextmanager
+def _naming(target: str) -> Iterator[None]:
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"{target}: {error}") from None
+
+
 def _write(
     items: Iterator[Frame | AudioPacket],
     writer: FrameSink,
     progress: Progress | None,
     expected: int,
+    max_frames: int | None,
 ) -> int:
-    """Returns how many frames were written."""
+    """Returns how many frames were written. Raises FormatError beyond max_frames."""
     count = 0
     try:
         for item in items:
             if isinstance(item, AudioPacket):
                 writer.audio(item)
                 continue
+            if count == max_frames:  # whatever the index said
+                raise FormatError(f"there are more than {max_frames} frames in it")
             writer.write(item)
             count += 1
             if progress:
@@ -155,6 +173,19 @@ def _write(
     finally:
         writer.release()
     return count
+
+
+def _check_size(reader: Reader, max_pixels: int | None, max_frames: int | None) -> None:
+    width, height = reader.header.width, reader.header.height
+    if max_pixels is not None and width * height > max_pixels:
+        raise FormatError(
+            f"{reader.path}: its frames of {width}x{height} are larger than the {max_pixels} pixels"
+            " that were allowed"
+        )
+    if max_frames is not None and reader.frames > max_frames:
+        raise FormatError(
+            f"{reader.path}: its {reader.frames} frames are more than the {max_frames} allowed"
+        )
 
 
 def _frames_of_part(reader: Reader, start: float, duration: float | None) -> int:

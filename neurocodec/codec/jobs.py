@@ -50,14 +50,16 @@ class Setting:
 
 def tokenize(
     bundle: models.Bundle, networks: Any, header: Header, effort: str, masking: int,
-    device: torch.device, events: Events, step: float, find_cuts: bool,
+    device: torch.device, skip: int, events: Events, step: float, find_cuts: bool,
 ) -> Items:  # fmt: skip
-    """Frames and sound to tokens, GopEnds and sound. networks: of the bundle, on the device."""
+    """Frames and sound to tokens, GopEnds and sound. networks: of the bundle, on the device.
+    skip: frames that are coded already."""
     if bundle.is_motion:
         return tokenize_pictures(
-            events, networks, step, header.gop_frames, device, effort, find_cuts, masking=masking
-        )
-    return tokenize_latents(events, networks, step, header.gop_frames, device)
+            events, networks, step, header.gop_frames, device, effort, find_cuts, masking=masking,
+            skip=skip,
+        )  # fmt: skip
+    return tokenize_latents(events, networks, step, header.gop_frames, device, skip)
 
 
 class _Worker:
@@ -75,7 +77,7 @@ class _Worker:
         setting, header = self._setting, self._setting.header
         make = functools.partial(
             tokenize, setting.bundle, self._networks, header, setting.effort, setting.masking,
-            self._device,
+            self._device, 0,
         )  # fmt: skip
         grid = grid_of(header.width, header.height)
         new_gop = functools.partial(

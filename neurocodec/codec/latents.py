@@ -46,14 +46,19 @@ def tokenize(
     step: float,
     gop_frames: int,
     device: torch.device,
+    skip: int = 0,
 ) -> Iterator[LatentTokens | GopEnd | AudioPacket]:
-    """Latent frames, a GopEnd after those of each GOP, and the audio packets as they come."""
+    """Latent frames, a GopEnd after those of each GOP, and the audio packets as they come. skip:
+    frames at the beginning, of whole GOPs, that are coded already."""
     gop = GopTokenizer(tokenizer, step, device)
     group: list[Frame] = []
     pts: list[int] = []
     for event in events:
         if isinstance(event, AudioPacket):
             yield event
+            continue
+        if skip:
+            skip -= 1
             continue
         group.append(event)
         pts.append(event.pts)

@@ -146,9 +146,11 @@ def tokenize_pictures(
     find_cuts: bool = True,
     scales: tuple[int, ...] = DEFAULT_SCALES,
     masking: int = 0,
+    skip: int = 0,
 ) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
     """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio
-    packets as they come. find_cuts: begin a GOP at every scene cut."""
+    packets as they come. find_cuts: begin a GOP at every scene cut. skip: frames at the beginning,
+    of whole GOPs, that are coded already."""
     gop: GopStream | None = None
     pts: list[int] = []
     cuts = CutFinder()
@@ -158,6 +160,9 @@ def tokenize_pictures(
             continue
         small = thumbnail(event.y)
         cut = find_cuts and cuts.is_cut(small)
+        if skip:
+            skip -= 1
+            continue
         if gop is not None and (cut or len(pts) == gop_frames):
             yield from gop.flush()
             yield GopEnd(pts)

@@ -13,13 +13,14 @@ def test_version_and_help(cli: Cli) -> None:
     assert cli("--version").out == f"neurocodec, version {neurocodec.__version__}\n"
     ended = cli("--help")
     assert ended.status == 0
-    for command in ("compress", "decompress", "info", "verify", "models"):
+    for command in ("compress", "decompress", "info", "verify", "repair", "models"):
         assert command in ended.out
     for command, options in {
         "compress": "-q --quality --model --gop --effort --entropy --steps --device --threads "
-                    "--audio --start --duration --jobs -y --json -v --quiet",
-        "decompress": "--model --lossless --device --threads --jobs --start --duration -y --json "
-                      "-v --quiet",
+                    "--audio --start --duration --jobs --resume --tune -y --json -v --quiet",
+        "decompress": "--model --lossless --max-pixels --max-frames --device --threads --jobs "
+                      "--start --duration -y --json -v --quiet",
+        "repair": "-y --json -v --quiet",
         "verify": "--tokens --json",
     }.items():  # fmt: skip
         text = cli(command, "-h").out
@@ -132,3 +133,26 @@ def test_verify(tokens: bool, cli: Cli, compressed: Path, tiny: Path) -> None:
     lines = ended.out.splitlines()
     assert lines[-1] == f"{compressed}: 3 GOPs, 12 frames, undamaged"
     assert len(lines) == (4 if tokens else 1)
+
+
+def test_repair(cli: Cli, compressed: Path, tiny: Path, tmp_path: Path) -> None:
+    whole, out = compressed.read_bytes(), tmp_path / "b.nc"
+    cut = tmp_path / "a.nc"
+    cut.write_bytes(whole[:-30])  # of the trailer
+    ended = cli("repair", cut, out)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.splitlines()[-1] == f"{out}: 3 GOPs, 12 frames, {len(whole)} bytes"
+    assert out.read_bytes() == whole
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1
+    cut.write_bytes(damaged)
+    assert cli("repair", cut, out).status == 4  # it is there
+    ended = cli("repair", cut, out, "-y", "--json")
+    assert ended.status == 9
+    assert json.loads(ended.out)["lost"]
+    assert "parts were lost" in ended.err
+    assert cli("verify", out, "--tokens", "--model", tiny).status == 0
+    assert cli("repair", cut, cut, "-y").status == 2
+    cut.write_bytes(b"nothing")
+    assert cli("repair", cut, tmp_path / "c.nc").status == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"a.nc", "b.nc"}

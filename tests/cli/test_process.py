@@ -2,6 +2,7 @@
 
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -145,3 +146,61 @@ def test_libav_says_nothing(tiny: Path, tmp_path: Path) -> None:
     assert all(line.startswith(b"neurocodec: ") for line in ended.stderr.splitlines())
     ended = call("decompress", tmp_path / "a.nc", tmp_path / "a.webm", "--model", tiny)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_killed_one_is_gone_on_with(long_clip: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = [*RUN, "compress", str(long_clip), str(out / "a.nc"), "--model", str(tiny)]
+    arguments += ["--gop", "9", "--duration", "8", "-v"]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not any(path.stat().st_size > 3000 for path in out.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    (part,) = out.iterdir()
+    assert part.name != "a.nc"
+    kept = part.read_bytes()
+    ended = subprocess.run([*arguments, "--resume"], capture_output=True, timeout=60)
+    assert ended.returncode == 0
+    assert b"going on after" in ended.stderr
+    assert [path.name for path in out.iterdir()] == ["a.nc"]
+    done = (out / "a.nc").read_bytes()
+    assert done[:3000] == kept[:3000]
+    assert call("verify", out / "a.nc").returncode == 0
+
+
+def test_two_with_one_target(clip: Path, compressed: Path, tiny: Path, tmp_path: Path) -> None:
+    arguments = [*RUN, "compress", str(clip), str(tmp_path / "a.nc"), "--model", str(tiny)]
+    arguments += ["--gop", "5"]
+    both = [subprocess.Popen(arguments, stderr=subprocess.PIPE) for _ in range(2)]
+    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+    assert sorted(status for _, status in ended) == [0, 4]
+    (loser,) = (text for text, status in ended if status)
+    assert len(loser.splitlines()) == 1
+    assert (tmp_path / "a.nc").read_bytes() == compressed.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "repair"])
+def test_a_disk_that_fills_up(
+    command: str, clip: Path, compressed: Path, tiny: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files is met as a full disk is: at some write, or at the end."""
+    source, suffix = (clip, ".nc") if command == "compress" else (compressed, ".mp4")
+    target = tmp_path / f"a{'.nc' if command == 'repair' else suffix}"
+    arguments = [*RUN, command, str(source), str(target)]
+    if command != "repair":
+        arguments += ["--model", str(tiny)]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+
+    ended = subprocess.run(arguments, capture_output=True, timeout=60, preexec_fn=limit)
+    assert ended.returncode == 4
+    (line,) = ended.stderr.decode().splitlines()
+    assert str(target) in line
+    assert "too large" in line.lower()
+    assert not list(tmp_path.iterdir())

@@ -142,7 +142,7 @@ def test_a_lost_gop_is_frozen_and_told(compressed: Path, tiny: Path, tmp_path: P
     damaged.write_bytes(data)
     stats = decompress(damaged, tmp_path / "a.mkv", model=str(tiny), lossless=True)
     assert (stats.frames, stats.frozen_frames) == (25, 5)
-    assert stats.damage == ("GOP 2: video section is damaged",)
+    assert stats.damage == ("GOP 2 (0.40 s to 0.60 s): video section is damaged",)
     seen = look(tmp_path / "a.mkv")
     assert seen.times == [Fraction(i, 25) for i in range(25)]
     still = [f.to_ndarray() for f in seen.frames[9:16]]

@@ -184,10 +184,11 @@ def test_a_lost_gop_harms_no_other(compressed: Path, tiny_motion: Path, tmp_path
         flipped = bytearray(data)
         flipped[int(rng.integers(begin + 24, end))] ^= 1 << int(rng.integers(8))
         damaged.write_bytes(flipped)
+        lost = range(starts[number], starts[number + 1])
+        span = f"{lost.start / 25:.2f} s to {lost.stop / 25:.2f} s"
         with neurocodec.open(damaged, str(tiny_motion), "cpu") as video:
             found = list(video)
-            assert video.damage == [f"GOP {number}: video section is damaged"]
-        lost = range(starts[number], starts[number + 1])
+            assert video.damage == [f"GOP {number} ({span}): video section is damaged"]
         assert len(found) == len(whole)
         assert all(same(found[i], whole[i]) for i in range(26) if i not in lost)
         assert verify(damaged, str(tiny_motion), tokens=True).gops == 3
