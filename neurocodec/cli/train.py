@@ -34,7 +34,7 @@ def _resumes(resume: str | None, out: Path) -> bool:
 def command() -> None:
     """Train the networks on folders of videos and photographs.
 
-    Several processes train one tokenizer of config magvit2 together under torchrun:
+    Several processes train a tokenizer of config magvit2, or a transformer, under torchrun:
     torchrun --nproc-per-node 8 -m neurocodec train tokenizer ...
     """
 
@@ -231,3 +231,49 @@ def generator(
         models.find(model), data, out, config, tokens, clips, frames, crop, effort,
         _resumes(resume, out), device, not quiet and sys.stderr.isatty(),
     )  # fmt: skip
+
+
+@command.command()
+@click.option("--tokenizer", "model", metavar="NAME|PATH", required=True, help="Model bundle.")
+@click.option("--data", type=_FOLDER, required=True, help="Videos, in a folder for each class.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the run.")
+@click.option("--size", type=click.Choice(["tiny", "B", "L"]), help="B by default.")
+@click.option("--recipe", metavar="FILE", help="Settings: a .toml file, as runs leave it.")
+@click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="One setting.")
+@click.option("--steps", type=click.IntRange(1), help="100000 by default.")
+@click.option("--clips", type=click.IntRange(1), help="To make tokens of: 10000.")
+@_resume
+@options.machine
+@options.talk
+def transformer(
+    model: str,
+    data: Path,
+    out: Path,
+    recipe: str | None,
+    assignments: tuple[str, ...],
+    resume: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Train a masked transformer, for generation, on the tokens of a bundle of quantizer "signs".
+
+    OUT gets transformer.safetensors beside what every run leaves.
+    """
+    import torch
+
+    from .. import models
+    from ..train.masked import MaskedConfig, train_transformer
+    from ..train.ranks import joined
+    from ..train.settings import build, parse_assignments, read_recipe
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    settings = (read_recipe(recipe) if recipe else {}) | parse_assignments(assignments)
+    settings |= {name: value for name, value in given.items() if value is not None}
+    with joined(device):
+        train_transformer(
+            models.find(model), data, out, build(MaskedConfig, settings), _resumes(resume, out),
+            device, not quiet and sys.stderr.isatty(),
+        )  # fmt: skip

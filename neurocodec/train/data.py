@@ -63,7 +63,7 @@ def read_video(
     what can begin a clip of this length. Raises ValueError if nothing is left.
     """
     out: list[tuple[np.ndarray, ...]] = []
-    with av.open(str(file) if isinstance(file, Path) else file) as container:
+    with av.open(str(file) if isinstance(file, Path) else file, "r") as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         if start and container.duration and stream.average_rate:
@@ -89,7 +89,7 @@ def read_video(
 
 def read_photo(file: str | IO[bytes], short_side: int) -> Tensor:
     """(3, H, W) uint8 RGB, reduced to at most ``short_side``."""
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         frame = next(container.decode(video=0))
         scale = min(1.0, short_side / min(frame.width, frame.height))
         w, h = int(frame.width * scale), int(frame.height * scale)

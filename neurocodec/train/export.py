@@ -54,6 +54,8 @@ def export(
     state = load_checkpoint(run)
     if "generator" in state["tokenizer"]:
         raise UsageError(f"{run}: the run of a generator; say with --tokenizer what it is for")
+    if "transformer" in state["tokenizer"]:
+        raise InputError(f"{run}: the run of a transformer; it leaves transformer.safetensors")
     config = config_from_dict(state["tokenizer"])
     tokenizer: Any = models.build(config)
     tokenizer.load_state_dict(state["model"])

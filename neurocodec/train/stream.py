@@ -107,7 +107,7 @@ class StreamBatches(Batches):
         pool = ThreadPoolExecutor(self.workers)
         try:
             while True:
-                batch = []
+                batch: list[Tensor] = []
                 while len(batch) < len(places):
                     while len(flying) < len(places) + self.workers:
                         flying.append(pool.submit(self.labelled, *next(jobs)))

