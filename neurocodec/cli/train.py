@@ -277,3 +277,52 @@ def transformer(
             models.find(model), data, out, build(MaskedConfig, settings), _resumes(resume, out),
             device, not quiet and sys.stderr.isatty(),
         )  # fmt: skip
+
+
+@command.command()
+@click.option("--from", "model", metavar="NAME|PATH", default="default", show_default=True)
+@click.option("--data", type=_FOLDER, required=True, help="Your videos.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the run.")
+@click.option("--val", type=_FOLDER, help="Folder of validation clips.")
+@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True)
+@click.option("--count", type=click.IntRange(1), default=400, show_default=True,
+              help="Windows to make, for a model of the family motion.")  # fmt: skip
+@click.option(
+    "--clips",
+    type=click.IntRange(1),
+    default=60,
+    show_default=True,
+    help="Whose counts the entropy model starts from.",
+)
+@_resume
+@options.machine
+@options.talk
+def adapt(
+    model: str,
+    data: Path,
+    out: Path,
+    val: Path | None,
+    steps: int,
+    count: int,
+    clips: int,
+    resume: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Fine-tune a bundle to your own footage: OUT/adapted.safetensors, for 'compress --model'."""
+    import torch
+
+    from .. import models
+    from ..train.adapt import adapt as run
+
+    _refuse_several("train adapt")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = run(
+        models.find(None if model == "default" else model), data, out, steps, val,
+        _resumes(resume, out), device, not quiet and sys.stderr.isatty(), count,
+        clips,
+    )  # fmt: skip
+    if not quiet:
+        click.echo(f"{target}: {target.stat().st_size} bytes")

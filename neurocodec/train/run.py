@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from ..errors import DivergenceError, InputError
 from .board import Board
 from .ranks import current
 from .settings import environment, to_toml
+
+if TYPE_CHECKING:
+    from ..models import Bundle
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +137,17 @@ class Run:
 
     def _is_past(self, entry: dict[str, Any]) -> bool:
         return bool(entry["step"] <= self.done)
+
+    def start_from_bundle(self, bundle: Bundle) -> None:
+        """Take a bundle's weights. Raises InputError where it is of another shape."""
+        if bundle.config.to_dict() != self.shape.to_dict():
+            raise InputError(f"{bundle.path}: of another tokenizer configuration")
+        self.model.load_state_dict(bundle.tokenizer().state_dict())
+        self.forget_average()
+
+    def forget_average(self) -> None:
+        """Let the moving average begin at the weights as they are."""
+        self.average = {k: v.detach().clone() for k, v in self.model.named_parameters()}
 
     # -- training -----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..device import autocast, channels_last
 from ..errors import DataError, InputError, UsageError
+from ..models import Bundle
 from ..tokenizer.causal import ResBlock
 from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
 from ..tokenizer.inflate import inflate
@@ -62,6 +63,7 @@ class Trainer(Run):
         if config.compile:
             self.net = torch.compile(self.net)  # type: ignore[assignment]
         features = load_features(config.features, self.device) if config.perceptual else None
+        self.started = False  # from other weights
         self.objective = Objective(
             config, shape.stages, shape.bits, self.device, self.ranks, features
         )
@@ -96,10 +98,12 @@ class Trainer(Run):
         self.model.load_state_dict(state["model"])
         self.model.load_state_dict(state["average"], strict=False)
         inflate(self.model)
-        self._forget_average()
+        self.forget_average()
+        self.started = True
 
-    def _forget_average(self) -> None:
-        self.average = {k: v.detach().clone() for k, v in self.model.named_parameters()}
+    def start_from_bundle(self, bundle: Bundle) -> None:
+        super().start_from_bundle(bundle)
+        self.started = True
 
     # -- training -----------------------------------------------------------------------------
 
@@ -166,9 +170,7 @@ class Trainer(Run):
             self.config.steps,
         )
         if self.done == 0:
-            start = batches.clips(-1, range(START_CLIPS))
-            self.model.init_stages(start.to(self.device), STEP_RANGE)
-            self._forget_average()
+            self._start_stages(batches)
             if self.ranks.first:
                 self.validate(validation)
         self.loop(
@@ -177,6 +179,14 @@ class Trainer(Run):
             lambda: self.validate(validation),
             progress,
         )
+
+    def _start_stages(self, batches: Batches) -> None:
+        """Start the stages of a "signs" quantizer, unless they have weights to go on from."""
+        if self.started:
+            return
+        clips = batches.clips(-1, range(START_CLIPS))
+        self.model.init_stages(clips.to(self.device), STEP_RANGE)
+        self.forget_average()
 
     # -- validation ---------------------------------------------------------------------------
 
@@ -226,11 +236,12 @@ def train_tokenizer(
     device: str = "auto",
     progress: bool = False,
     images: Path | None = None,
+    start: Bundle | None = None,
 ) -> None:
     """Train in ``out`` on the videos and photographs of ``data``, see ``list_media``.
 
     Without a validation folder every 40th video is held out. images: run over single frames to
-    start from. Raises DataError, InputError, UsageError.
+    start from; start: bundle to start from. Raises DataError, InputError, UsageError.
     """
     trainer = Trainer(config, out, device)
     if resume:
@@ -239,6 +250,8 @@ def train_tokenizer(
         raise DataError(f"{out}: holds a run already; give --resume or another folder")
     elif images is not None:
         trainer.start_from(images)
+    elif start is not None:
+        trainer.start_from_bundle(start)
     batches, held_out = _open(data, config, validation)
     out.mkdir(parents=True, exist_ok=True)
     trainer.run(batches, validation_clips(held_out, config.frames), progress)
