@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
@@ -63,7 +64,7 @@ def adapt(
     progress: bool = False,
     count: int = WINDOWS,
     clips: int = PRIOR_CLIPS,
-    **changes: float,
+    **changes: Any,
 ) -> Path:
     """Train in ``out`` on the videos of ``data`` from the weights of a bundle on, and write
     ``out/adapted.safetensors``: the new weights, first counts gathered on the same videos, and the
