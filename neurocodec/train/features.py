@@ -39,7 +39,8 @@ class Features(Protocol):
 class StLpips:
     def __init__(self, device: torch.device) -> None:
         """Raises UsageError where the package is not installed."""
-        self._state = {k: v.to(device) for k, v in perceptual.load_weights().items()}
+        # copies: those that the metric has loaded under inference_mode could not be trained through
+        self._state = {k: v.to(device).clone() for k, v in perceptual.load_weights().items()}
         self.weights = [self._state[f"lin{i}.model.1.weight"].flatten() for i in range(5)]
 
     def __call__(self, rgb: Tensor) -> list[Tensor]:
