@@ -7,6 +7,7 @@
     ├── OutputError             4   the output exists, or cannot be written
     ├── FormatError             5   not a .nc file, or a damaged one
     │   └── VersionError        6   a .nc file of a newer format version
+    ├── DivergenceError         1   a training run whose loss is not finite any more
     ├── ModelError              7   an unknown model, or a bundle that cannot be read
     │   └── ModelMismatchError  8   the file was made with another model bundle
     └── DamageError             9   decoded, but parts of the file were damaged
@@ -53,6 +54,10 @@ class ModelError(Error):
 
 class ModelMismatchError(ModelError):
     exit_status = 8
+
+
+class DivergenceError(Error):
+    pass
 
 
 class DamageError(Error):

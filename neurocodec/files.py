@@ -169,8 +169,9 @@ def writing(
     """
     try:
         if os.fspath(target) == STDOUT:
-            yield (file := binary_stdout())
-            file.flush()
+            stream = binary_stdout()
+            yield stream
+            stream.flush()
         else:
             mode = "r+b" if keep else "wb"
             with replacing(target, overwrite, key, keep) as part, part.open(mode) as file:

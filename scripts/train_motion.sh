@@ -18,12 +18,11 @@ validate_every=2000
 clips=400             # whose counts the entropy model starts from
 
 train() { # part, steps, batch, further options
-  local part=$1 steps=$2 batch=$3 resume=()
+  local part=$1 steps=$2 batch=$3
   shift 3
-  [ -e "$run/$part/checkpoint.pt" ] && resume=(--resume)
   neurocodec train tokenizer --config motion --part "$part" --data "$data" --val "$validation" --out "$run/$part" \
     --size "$size" --seed "$seed" --steps "$steps" --batch "$batch" --learning-rate "$learning_rate" \
-    --validate-every "$validate_every" "$@" "${resume[@]}" -v
+    --validate-every "$validate_every" "$@" --resume auto -v
 }
 
 mkdir -p "$run"

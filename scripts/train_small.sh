@@ -3,7 +3,5 @@
 # Run it again after an interruption: it goes on at the last checkpoint.
 set -euo pipefail
 data=$1 validation=$2 run=${3:-runs/small}
-resume=()
-[ -e "$run/checkpoint.pt" ] && resume=(--resume)
-neurocodec train tokenizer --data "$data" --val "$validation" --size small --steps 6000 --out "$run" "${resume[@]}" -v
+neurocodec train tokenizer --data "$data" --val "$validation" --size small --steps 6000 --out "$run" --resume auto -v
 neurocodec models export "$run" --data "$data" --clips 400 -o "$run/magvit2-small.safetensors" -y -v

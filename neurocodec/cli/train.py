@@ -13,31 +13,50 @@ from . import options
 _FOLDER = click.Path(path_type=Path)
 _SIZES: dict[str, dict[str, Any]] = {"magvit2": SIZES, "motion": MOTION_SIZES}
 # options of one configuration alone, or of some of its parts
-_OF_MAGVIT2 = ("frames",)
+_OF_MAGVIT2 = ("frames", "images", "dry_run")
 _OF_MOTION = ("part", "other", "windows", "count")
 _OF_WINDOWS = ("windows", "count")
+
+_resume = click.option(
+    "--resume",
+    type=click.Choice(["always", "auto"]),
+    is_flag=False,
+    flag_value="always",
+    help="Go on where the run in --out stopped; 'auto': start one if there is none.",
+)
+
+
+def _resumes(resume: str | None, out: Path) -> bool:
+    return resume == "always" or (resume == "auto" and (out / "checkpoint.pt").exists())
 
 
 @click.group(short_help="Train tokenizers and generators.")
 def command() -> None:
-    """Train the networks on folders of videos and photographs."""
+    """Train the networks on folders of videos and photographs.
+
+    Several processes train a tokenizer of config magvit2, or a transformer, under torchrun:
+    torchrun --nproc-per-node 8 -m neurocodec train tokenizer ...
+    """
 
 
 @command.command()
 @click.option("--config", type=click.Choice(list(_SIZES)), default="magvit2", show_default=True)
-@click.option("--data", type=_FOLDER, required=True, help="Folder to learn from.")
-@click.option("--out", type=_FOLDER, required=True, help="Folder of the run.")
+@click.option("--data", type=_FOLDER, help="Folder to learn from.")
+@click.option("--out", type=_FOLDER, help="Folder of the run.")
 @click.option(
-    "--size", type=click.Choice(list({**SIZES, **MOTION_SIZES})), default="small", show_default=True
+    "--recipe", metavar="NAME|FILE", help="Settings: a .toml file, as runs leave it, or a name."
 )
+@click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="One setting.")
+@click.option("--size", type=click.Choice(list({**SIZES, **MOTION_SIZES})), help="small.")
 @click.option("--val", type=_FOLDER, help="Folder of validation clips.")
 @click.option("--steps", type=click.IntRange(1), help="10000; motion: 20000.")
-@click.option("--batch", type=click.IntRange(1), help="Clips a step: 4; motion: 3.")
+@click.option("--batch", type=click.IntRange(1), help="Clips a step, of all ranks: 4; motion: 3.")
 @click.option("--crop", type=click.IntRange(32), help="Pixels: 128; motion, part intra: 192.")
 @click.option("--frames", type=click.IntRange(1), help="1 + 4 n, 17 by default; magvit2 alone.")
 @click.option("--learning-rate", type=float, help="6e-4; motion: 5e-4.")
 @click.option("--seed", type=int, help="0 by default.")
 @click.option("--validate-every", type=click.IntRange(1), help="Steps: 1000; motion: 2000.")
+@click.option("--images", type=_FOLDER, help="magvit2: run over single frames to start from.")
 @click.option(
     "--part",
     type=click.Choice(["both", "intra", "inter"]),
@@ -50,25 +69,34 @@ def command() -> None:
     help="motion: file of training windows, made if there is none; in --out by default.",
 )
 @click.option("--count", type=click.IntRange(1), help="motion: windows to make, 2000 by default.")
-@click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
+@click.option("--dry-run", is_flag=True, help="magvit2: say what a step takes, and end.")
+@_resume
 @options.machine
 @options.talk
 def tokenizer(
     config: str,
-    data: Path,
-    out: Path,
+    data: Path | None,
+    out: Path | None,
+    recipe: str | None,
+    assignments: tuple[str, ...],
     val: Path | None,
-    resume: bool,
+    resume: str | None,
     device: str,
     threads: int | None,
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Train a tokenizer: squared error plus lambda times rate, all qualities at once.
+    """Train a tokenizer: squared error plus lambda times rate, all qualities at once, or what a
+    recipe says.
 
-    OUT gets checkpoint.pt, log.jsonl and validation pictures (source, decoded, depth map).
+    OUT gets checkpoint.pt, config.toml, log.jsonl, tensorboard and validation pictures (source,
+    decoded, depth map).
     """
-    settings = {name: value for name, value in given.items() if value is not None}
+    from ..train.settings import build, parse_assignments, read_recipe
+
+    settings = read_recipe(recipe) if recipe else {}
+    settings |= parse_assignments(assignments)
+    settings |= {name: value for name, value in given.items() if value not in (None, False)}
     _check(config, settings)
 
     import torch
@@ -76,28 +104,63 @@ def tokenizer(
     if threads is not None:
         torch.set_num_threads(threads)
     progress = not quiet and sys.stderr.isatty()
+    dry_run, images = settings.pop("dry_run", False), settings.pop("images", None)
     if config == "motion":
         from ..train.motion import MotionTrainConfig, train_motion
 
+        _refuse_several("train tokenizer --config motion")
         inputs = {k: settings.pop(k) for k in ("windows", "count", "other") if k in settings}
+        data, out = _places(data, out)
         train_motion(
-            data, out, MotionTrainConfig(**settings), val,
-            resume=resume, device=device, progress=progress, **inputs,
+            data, out, build(MotionTrainConfig, settings), val,
+            resume=_resumes(resume, out), device=device, progress=progress, **inputs,
         )  # fmt: skip
         return
-    from ..train.tokenizer import TrainConfig, train_tokenizer
+    from ..train.objective import TrainConfig
+    from ..train.ranks import joined
+    from ..train.tokenizer import train_tokenizer
 
-    train_tokenizer(data, out, TrainConfig(**settings), val, resume, device, progress)
+    built = build(TrainConfig, settings)
+    if dry_run:
+        _estimate(built)
+        return
+    data, out = _places(data, out)
+    with joined(device):
+        train_tokenizer(
+            data, out, built, val, _resumes(resume, out), device, progress, images=images
+        )
+
+
+def _places(data: Path | None, out: Path | None) -> tuple[Path, Path]:
+    """Raises UsageError."""
+    if data is None or out is None:
+        raise UsageError("give --data and --out")
+    return data, out
+
+
+def _refuse_several(what: str) -> None:
+    from ..train.ranks import refuse_several
+
+    refuse_several(what)
+
+
+def _estimate(config: Any) -> None:
+    from ..train.cost import estimate
+
+    for name, value in estimate(config).items():
+        click.echo(f"{name:32} {value:>22,}")
 
 
 def _check(config: str, settings: dict[str, Any]) -> None:
     """Raises UsageError for options that say nothing to this configuration."""
-    if settings["size"] not in _SIZES[config]:
+    size = settings.get("size", "small")
+    if size not in _SIZES[config]:
         sizes = ", ".join(_SIZES[config])
-        raise UsageError(f"--size {settings['size']}: config {config} has {sizes}")
+        raise UsageError(f"--size {size}: config {config} has {sizes}")
     for name in _OF_MAGVIT2 if config == "motion" else _OF_MOTION:
         if name in settings:
-            raise UsageError(f"--{name}: not an option of config {config}")
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: not an option of config {config}")
     if config != "motion":
         return
     part = settings.get("part", "both")
@@ -129,7 +192,7 @@ def _check(config: str, settings: dict[str, Any]) -> None:
 @click.option("--learning-rate", type=float, help="2e-3 by default.")
 @click.option("--seed", type=int, help="0 by default.")
 @click.option("--validate-every", type=click.IntRange(1), help="Steps: 2000.")
-@click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
+@_resume
 @options.machine
 @options.talk
 def generator(
@@ -141,7 +204,7 @@ def generator(
     frames: int,
     crop: int,
     effort: str,
-    resume: bool,
+    resume: str | None,
     device: str,
     threads: int | None,
     quiet: bool,
@@ -160,10 +223,106 @@ def generator(
     from .. import models
     from ..train.generator import GeneratorTrainConfig, train_generator
 
+    _refuse_several("train generator")
     if threads is not None:
         torch.set_num_threads(threads)
     config = GeneratorTrainConfig(**{k: v for k, v in given.items() if v is not None})
     train_generator(
-        models.find(model), data, out, config, tokens, clips, frames, crop, effort, resume, device,
-        not quiet and sys.stderr.isatty(),
+        models.find(model), data, out, config, tokens, clips, frames, crop, effort,
+        _resumes(resume, out), device, not quiet and sys.stderr.isatty(),
     )  # fmt: skip
+
+
+@command.command()
+@click.option("--tokenizer", "model", metavar="NAME|PATH", required=True, help="Model bundle.")
+@click.option("--data", type=_FOLDER, required=True, help="Videos, in a folder for each class.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the run.")
+@click.option("--size", type=click.Choice(["tiny", "B", "L"]), help="B by default.")
+@click.option("--recipe", metavar="FILE", help="Settings: a .toml file, as runs leave it.")
+@click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="One setting.")
+@click.option("--steps", type=click.IntRange(1), help="100000 by default.")
+@click.option("--clips", type=click.IntRange(1), help="To make tokens of: 10000.")
+@_resume
+@options.machine
+@options.talk
+def transformer(
+    model: str,
+    data: Path,
+    out: Path,
+    recipe: str | None,
+    assignments: tuple[str, ...],
+    resume: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Train a masked transformer, for generation, on the tokens of a bundle of quantizer "signs".
+
+    OUT gets transformer.safetensors beside what every run leaves.
+    """
+    import torch
+
+    from .. import models
+    from ..train.masked import MaskedConfig, train_transformer
+    from ..train.ranks import joined
+    from ..train.settings import build, parse_assignments, read_recipe
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    settings = (read_recipe(recipe) if recipe else {}) | parse_assignments(assignments)
+    settings |= {name: value for name, value in given.items() if value is not None}
+    with joined(device):
+        train_transformer(
+            models.find(model), data, out, build(MaskedConfig, settings), _resumes(resume, out),
+            device, not quiet and sys.stderr.isatty(),
+        )  # fmt: skip
+
+
+@command.command()
+@click.option("--from", "model", metavar="NAME|PATH", default="default", show_default=True)
+@click.option("--data", type=_FOLDER, required=True, help="Your videos.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the run.")
+@click.option("--val", type=_FOLDER, help="Folder of validation clips.")
+@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True)
+@click.option("--count", type=click.IntRange(1), default=400, show_default=True,
+              help="Windows to make, for a model of the family motion.")  # fmt: skip
+@click.option(
+    "--clips",
+    type=click.IntRange(1),
+    default=60,
+    show_default=True,
+    help="Whose counts the entropy model starts from.",
+)
+@_resume
+@options.machine
+@options.talk
+def adapt(
+    model: str,
+    data: Path,
+    out: Path,
+    val: Path | None,
+    steps: int,
+    count: int,
+    clips: int,
+    resume: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Fine-tune a bundle to your own footage: OUT/adapted.safetensors, for 'compress --model'."""
+    import torch
+
+    from .. import models
+    from ..train.adapt import adapt as run
+
+    _refuse_several("train adapt")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = run(
+        models.find(None if model == "default" else model), data, out, steps, val,
+        _resumes(resume, out), device, not quiet and sys.stderr.isatty(), count,
+        clips,
+    )  # fmt: skip
+    if not quiet:
+        click.echo(f"{target}: {target.stat().st_size} bytes")

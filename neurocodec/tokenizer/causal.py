@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .config import TEMPORAL_STRIDE
 
@@ -108,7 +109,12 @@ class FrameNorm(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Pre-activation residual block, zero-initialised; space first, then time, or both at once."""
+    """Pre-activation residual block, zero-initialised; space first, then time, or both at once.
+
+    ``recompute``: whether backward passes compute what is inside again instead of remembering it.
+    """
+
+    recompute = False
 
     def __init__(self, channels: int, full_kernels: bool, condition: int = 0) -> None:
         super().__init__()
@@ -123,6 +129,12 @@ class ResBlock(nn.Module):
     def forward(
         self, x: Tensor, cache: Cache | None = None, condition: Tensor | None = None
     ) -> Tensor:
+        if self.recompute and cache is None and torch.is_grad_enabled():
+            y: Tensor = checkpoint(self._forward, x, None, condition, use_reentrant=False)
+            return y
+        return self._forward(x, cache, condition)
+
+    def _forward(self, x: Tensor, cache: Cache | None, condition: Tensor | None) -> Tensor:
         y = self.conv1(F.silu(self.norm1(x, condition)), cache)
         y = self.conv2(F.silu(self.norm2(y, condition)), cache)
         return x + y

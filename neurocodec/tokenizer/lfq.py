@@ -32,6 +32,42 @@ def unpack_bits(tokens: Tensor, bits: int) -> Tensor:
     return (tokens[..., None].long() >> shifts) & 1 == 1
 
 
+def code_sums(
+    u: Tensor, inverse_temperature: float = 100.0, weight: Tensor | None = None
+) -> Tensor:
+    """What the entropies of LFQ codes need of samples, as sums that add up over parts of a batch.
+
+    u: (N, K) projections, N may be 0. weight: (N,), how much each sample counts. Returns (F,): the
+    weights, the entropies of single samples, and the probabilities of the codes of each group of
+    at most nine bits, so that 2^18 codes are never enumerated.
+    """
+    if weight is None:
+        weight = u.new_ones(u.shape[0])
+    logits = 4 * inverse_temperature * u  # log-odds of +1 against -1
+    p = torch.sigmoid(logits)
+    h = F.softplus(logits) - p * logits
+    sums = [weight.sum()[None], (h.sum(-1) * weight).sum()[None]]
+    for group in logits.split(ENTROPY_GROUP_BITS, -1):
+        k = group.shape[-1]
+        codes = unpack_bits(torch.arange(2**k, device=u.device), k).to(u.dtype)  # (2^k, k)
+        log_p = F.logsigmoid(group) @ codes.T + F.logsigmoid(-group) @ (1 - codes).T  # (N, 2^k)
+        sums.append((log_p.exp() * weight[:, None]).sum(0))
+    return torch.cat(sums)
+
+
+def code_entropies(sums: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Sums (..., F) of :func:`code_sums` -> per-sample and diversity entropy (...), nats."""
+    sums = sums / sums[..., :1].clamp_min(1e-9)
+    sizes = [2**k for k in _group_bits(bits)]
+    means = sums[..., 2:].split(sizes, -1)
+    diversity = sum(-(mean * mean.clamp_min(1e-12).log()).sum(-1) for mean in means)
+    return sums[..., 1], diversity  # type: ignore[return-value]
+
+
+def _group_bits(bits: int) -> list[int]:
+    return [min(ENTROPY_GROUP_BITS, bits - at) for at in range(0, bits, ENTROPY_GROUP_BITS)]
+
+
 def entropy_penalty(
     u: Tensor, inverse_temperature: float = 100.0, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -40,23 +76,9 @@ def entropy_penalty(
     u: (N, K) projections. weight: (N,), how much each sample counts. The loss adds the first and
     subtracts the second. Code probabilities are a softmax over -|u - code|^2 * inverse_temperature,
     which factorises over bits: the per-sample entropy is exact for any K. The diversity entropy is
-    taken over groups of at most nine bits, so that 2^18 codes are never enumerated.
+    taken over groups of at most nine bits.
     """
-    if weight is None:
-        weight = u.new_ones(u.shape[0])
-    weight = weight / weight.sum().clamp_min(1e-9)
-    logits = 4 * inverse_temperature * u  # log-odds of +1 against -1
-    p = torch.sigmoid(logits)
-    h = F.softplus(logits) - p * logits
-    per_sample = (h.sum(-1) * weight).sum()
-    diversity = u.new_zeros(())
-    for group in logits.split(ENTROPY_GROUP_BITS, -1):
-        k = group.shape[-1]
-        codes = unpack_bits(torch.arange(2**k, device=u.device), k).to(u.dtype)  # (2^k, k)
-        log_p = F.logsigmoid(group) @ codes.T + F.logsigmoid(-group) @ (1 - codes).T  # (N, 2^k)
-        mean = (log_p.exp() * weight[:, None]).sum(0)
-        diversity = diversity - (mean * mean.clamp_min(1e-12).log()).sum()
-    return per_sample, diversity
+    return code_entropies(code_sums(u, inverse_temperature, weight), u.shape[1])
 
 
 class ResidualLFQ(nn.Module):

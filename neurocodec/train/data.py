@@ -1,4 +1,4 @@
-"""Training clips: folders of videos and photographs, decoded once into memory.
+"""Training clips, decoded once into memory.
 
 Every clip is a tensor of planes (6, T, H/2, W/2) uint8, see ``neurocodec/tokenizer/patch.py``.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -21,11 +22,10 @@ from torch import Tensor
 from ..errors import DataError
 from ..threads import ahead
 from ..tokenizer.patch import planes_from_yuv
+from .listing import Entry, list_media
 
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".y4m", ".ts"}
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 VALIDATION_CROP = 256  # pixels, at most
-_DECODE_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
+DECODE_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
 
 
 @dataclass
@@ -48,21 +48,27 @@ class Sources:
         return held
 
 
-def find_files(folder: Path, suffixes: set[str]) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
-
-
 def read_video(
-    path: Path, frames: int, short_side: int, skip: int = 0, halve: bool = True
+    file: str | Path | IO[bytes],
+    frames: int,
+    short_side: int,
+    skip: int = 0,
+    halve: bool = True,
+    start: float = 0.0,
 ) -> Tensor:
     """Up to ``frames`` frames, at most half the source's size and ``short_side`` high or wide.
 
     Sources are compressed already: reduced, they look like camera pictures again. Width and height
-    are cut to multiples of 16. Raises ValueError if nothing is left.
+    are cut to multiples of 16. start: where to begin, at the key frame before that part (0..1) of
+    what can begin a clip of this length. Raises ValueError if nothing is left.
     """
     out: list[tuple[np.ndarray, ...]] = []
-    with av.open(str(path)) as container:
-        container.streams.video[0].thread_type = "AUTO"
+    with av.open(str(file) if isinstance(file, Path) else file, "r") as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        if start and container.duration and stream.average_rate:
+            needed = frames / float(stream.average_rate) * av.time_base
+            container.seek(max(0, int(start * (container.duration - needed))))
         for i, frame in enumerate(container.decode(video=0)):
             if i < skip:
                 continue
@@ -81,9 +87,9 @@ def read_video(
     return planes_from_yuv(y, u, v)
 
 
-def read_photo(path: Path, short_side: int) -> Tensor:
+def read_photo(file: str | IO[bytes], short_side: int) -> Tensor:
     """(3, H, W) uint8 RGB, reduced to at most ``short_side``."""
-    with av.open(str(path)) as container:
+    with av.open(file, "r") as container:
         frame = next(container.decode(video=0))
         scale = min(1.0, short_side / min(frame.width, frame.height))
         w, h = int(frame.width * scale), int(frame.height * scale)
@@ -92,43 +98,48 @@ def read_photo(path: Path, short_side: int) -> Tensor:
 
 
 def load_sources(
-    folder: Path,
+    data: Path,
     frames: int,
     crop: int,
     short_side: int = 288,
     threads: int = 2,
     halve: bool = True,
 ) -> Sources:
-    """Decode everything under ``folder``. Raises DataError if nothing usable is there."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: not a folder")
+    """Decode all of a folder, list or shard. Raises DataError if nothing usable is there."""
+    sources = load_entries(list_media(data), frames, crop, short_side, threads, halve)
+    if not sources.videos and not sources.photos:
+        raise DataError(f"{data}: no video of {frames} frames or photograph of {crop} pixels")
+    return sources
 
-    def video(path: Path) -> Tensor | None:
+
+def load_entries(
+    entries: list[Entry],
+    frames: int,
+    crop: int,
+    short_side: int = 288,
+    threads: int = 2,
+    halve: bool = True,
+) -> Sources:
+    """Decode them all."""
+
+    def decode(entry: Entry) -> Tensor | None:
+        """None for a file that cannot be used."""
         try:
-            clip = read_video(path, 2 * frames + 8, short_side, 2, halve)
-        except _DECODE_ERRORS:
+            if not entry.is_video:
+                photo = read_photo(entry.open(), 2 * short_side)
+                return photo if min(photo.shape[1:]) >= crop else None
+            clip = read_video(entry.open(), 2 * frames + 8, short_side, 2, halve)
+        except DECODE_ERRORS:
             return None
         fits = clip.shape[1] >= frames and min(clip.shape[2:]) * 2 >= crop
         return clip if fits else None
 
-    def photo(path: Path) -> Tensor | None:
-        try:
-            picture = read_photo(path, 2 * short_side)
-        except _DECODE_ERRORS:
-            return None
-        return picture if min(picture.shape[1:]) >= crop else None
-
     with ThreadPoolExecutor(threads) as pool:
-        paths = find_files(folder, VIDEO_SUFFIXES)
-        videos = list(pool.map(video, paths))
-        photos = list(pool.map(photo, find_files(folder, PHOTO_SUFFIXES)))
-    good_videos = [v for v in videos if v is not None]
-    good_photos = [p for p in photos if p is not None]
-    if not good_videos and not good_photos:
-        raise DataError(f"{folder}: no video of {frames} frames or photograph of {crop} pixels")
-    skipped = len(videos) + len(photos) - len(good_videos) - len(good_photos)
-    names = [p.stem for p, v in zip(paths, videos, strict=True) if v is not None]
-    return Sources(good_videos, names, good_photos, skipped)
+        decoded = list(zip(entries, pool.map(decode, entries), strict=True))
+    videos = [(e.name, x) for e, x in decoded if e.is_video and x is not None]
+    photos = [x for e, x in decoded if not e.is_video and x is not None]
+    skipped = sum(x is None for _, x in decoded)
+    return Sources([x for _, x in videos], [name for name, _ in videos], photos, skipped)
 
 
 def validation_clips(sources: Sources, frames: int) -> dict[str, Tensor]:
@@ -180,8 +191,9 @@ def mirror(planes: Tensor) -> Tensor:
 class Batches:
     """Endless training batches (B, 6, T, crop/2, crop/2) float32 in 0..1, the same for a seed.
 
-    A thread prepares the next ones. ``batch(i)`` depends on the seed and i alone, so that a resumed
-    run continues with the batches it would have seen.
+    A thread prepares the next ones. A clip depends on the seed, its batch's number and its place in
+    it alone, so that a resumed run continues with the batches it would have seen, and several
+    processes can each make a part of a batch.
     """
 
     def __init__(
@@ -196,21 +208,30 @@ class Batches:
         if s.photos and (not s.videos or rng.random() < self.photo_odds):
             photo = s.photos[rng.integers(len(s.photos))]
             return camera_motion(photo, self.frames, self.crop, rng)
-        video = s.videos[rng.integers(len(s.videos))]
-        half = self.crop // 2
-        step = 2 if rng.random() < 0.2 and video.shape[1] >= 2 * self.frames else 1
-        t = int(rng.integers(video.shape[1] - step * (self.frames - 1)))
-        y = int(rng.integers(video.shape[2] - half + 1))
-        x = int(rng.integers(video.shape[3] - half + 1))
-        clip = video[:, t : t + step * (self.frames - 1) + 1 : step, y : y + half, x : x + half]
-        if rng.random() < 0.5:
-            clip = mirror(clip)
-        return clip.float() / 255
+        return random_clip(s.videos[rng.integers(len(s.videos))], self.frames, self.crop, rng)
 
-    def batch(self, index: int) -> Tensor:
-        rng = np.random.default_rng((self.seed, index % (1 << 63)))
-        return torch.stack([self.clip(rng) for _ in range(self.size)])
+    def clips(self, index: int, places: range) -> Tensor:
+        """Those at some places of a batch."""
+        seeds = ((self.seed, index % (1 << 63), k) for k in places)
+        return torch.stack([self.clip(np.random.default_rng(seed)) for seed in seeds])
 
-    def iterate(self, start: int) -> Iterator[Tensor]:
-        """Batches start, start + 1, ... prepared one or two ahead by a thread."""
-        yield from ahead(map(self.batch, itertools.count(start)), 2)
+    def batch(self, index: int, part: slice = slice(None)) -> Tensor:
+        return self.clips(index, range(self.size)[part])
+
+    def iterate(self, start: int, part: slice = slice(None)) -> Iterator[Tensor]:
+        """Parts of batches start, start + 1, ... prepared one or two ahead by a thread."""
+        yield from ahead((self.batch(i, part) for i in itertools.count(start)), 2)
+
+
+def random_clip(video: Tensor, frames: int, crop: int, rng: np.random.Generator) -> Tensor:
+    """A crop of a video (6, T, H/2, W/2) uint8, some mirrored, some at double speed: (6, frames,
+    crop/2, crop/2) float32 in 0..1."""
+    half = crop // 2
+    step = 2 if rng.random() < 0.2 and video.shape[1] >= 2 * frames else 1
+    t = int(rng.integers(video.shape[1] - step * (frames - 1)))
+    y = int(rng.integers(video.shape[2] - half + 1))
+    x = int(rng.integers(video.shape[3] - half + 1))
+    clip = video[:, t : t + step * (frames - 1) + 1 : step, y : y + half, x : x + half]
+    if rng.random() < 0.5:
+        clip = mirror(clip)
+    return clip.float() / 255

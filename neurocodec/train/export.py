@@ -54,10 +54,10 @@ def export(
     state = load_checkpoint(run)
     if "generator" in state["tokenizer"]:
         raise UsageError(f"{run}: the run of a generator; say with --tokenizer what it is for")
-    config = config_from_dict(state["tokenizer"])
-    tokenizer: Any = models.build(config)
-    tokenizer.load_state_dict(state["model"])
-    tokenizer.load_state_dict(state["average"], strict=False)
+    if "transformer" in state["tokenizer"]:
+        raise InputError(f"{run}: the run of a transformer; it leaves transformer.safetensors")
+    tokenizer = load_tokenizer(state)
+    config = tokenizer.config
     card: dict[str, Any] = {
         "steps": state["done"],
         "hours": round(state["seconds"] / 3600, 2),
@@ -80,9 +80,26 @@ def export(
     tokenizer.eval().requires_grad_(False)
     prior = _no_counts(config)
     if data is not None:
-        gather: Any = gather_motion_prior if isinstance(config, MotionConfig) else gather_prior
-        prior = gather(tokenizer, models.token_shape(config), data, clips, frames, crop)
+        prior = gathered_prior(tokenizer, data, clips, frames, crop)
     models.write_bundle(target, target.stem, tokenizer, prior, card)
+
+
+def load_tokenizer(state: dict[str, Any]) -> Any:
+    """The networks of a checkpoint, with averaged weights, ready for inference."""
+    tokenizer: Any = models.build(config_from_dict(state["tokenizer"]))
+    tokenizer.load_state_dict(state["model"])
+    tokenizer.load_state_dict(state["average"], strict=False)
+    return tokenizer.eval().requires_grad_(False)
+
+
+def gathered_prior(tokenizer: Any, data: Path, clips: int, frames: int, crop: int) -> Prior:
+    """Counts of the entropy model over ``clips`` clips of a folder, at many qualities."""
+    is_motion = isinstance(tokenizer.config, MotionConfig)
+    gather: Any = gather_motion_prior if is_motion else gather_prior
+    prior: Prior = gather(
+        tokenizer, models.token_shape(tokenizer.config), data, clips, frames, crop
+    )
+    return prior
 
 
 def _no_counts(config: TokenizerConfig | MotionConfig) -> Prior:

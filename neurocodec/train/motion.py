@@ -21,6 +21,7 @@ from ..codec.tokens import DEFAULT_SCALES, SCALE_ONE
 from ..device import autocast, channels_last
 from ..entropy.structure import regular
 from ..errors import DataError, InputError, UsageError
+from ..models import Bundle
 from ..tokenizer.config import (
     BETWEEN,
     COARSE,
@@ -346,11 +347,13 @@ def train_motion(
     resume: bool = False,
     device: str = "auto",
     progress: bool = False,
+    start: Bundle | None = None,
 ) -> None:
-    """Train in ``out`` on the videos and photographs under ``data``.
+    """Train in ``out`` on the videos and photographs of ``data``, see ``list_media``.
 
     windows: file of training windows, ``count`` of which are made where it does not exist; by
-    default one in ``out``. other: run of the intra part, for an inter part. Without a validation
+    default one in ``out``. other: run of the intra part, for an inter part. start: bundle to start
+    from. Without a validation
     folder every 40th video is held out. Raises DataError, InputError, UsageError.
     """
     if other is not None:
@@ -364,6 +367,8 @@ def train_motion(
         run.resume()
     elif run.checkpoint.exists():
         raise DataError(f"{out}: holds a run already; give --resume or another folder")
+    elif start is not None:
+        run.start_from_bundle(start)
     intra = config.part == "intra"
     sources = load_sources(data, SOURCE_FRAMES, config.crop if intra else SIDE, SOURCE_SIDE)
     if validation is not None:

@@ -52,7 +52,7 @@ def validate(run: MotionRun, windows: dict[str, list[WindowBatch]]) -> None:
                 if len(figures) == 1:
                     rows.append((source[-1], decoded[-1], depth.float() / run.shape.stages))
             _log(run, "mean", quality, np.mean(figures, 0).tolist())
-    comparison(rows).save(run.out / f"validation-{run.done:06d}.png")
+    run.show(comparison(rows))
 
 
 def _decode(run: MotionRun, window: WindowBatch) -> tuple[Tensor, Tensor, Tensor, float]:

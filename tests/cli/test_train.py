@@ -50,9 +50,56 @@ def test_options_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
     assert (rest["count"], rest["resume"], rest["device"]) == (7, True, "cpu")
 
 
+def test_recipe_then_settings_then_options(cli: Cli, calls: list[Any], tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('size = "tiny"\nsteps = 5\nbatch = 8\nrecompute = true\n')
+    ended = cli(
+        *TRAIN, "--recipe", recipe, "--set", "batch=6", "--set", "accumulate=2", "--steps", "7",
+        "--images", "other",
+    )  # fmt: skip
+    assert ended.status == 0
+    ((args, rest),) = calls
+    assert args[2] == tokenizer.TrainConfig(
+        size="tiny", steps=7, batch=6, accumulate=2, recompute=True
+    )
+    assert rest["images"] == Path("other")
+
+
+def test_resume_auto_looks_for_a_checkpoint(cli: Cli, calls: list[Any], tmp_path: Path) -> None:
+    command = ("train", "tokenizer", "--data", "data", "--out", tmp_path)
+    assert cli(*command, "--resume", "auto").status == 0
+    (tmp_path / "checkpoint.pt").touch()
+    assert cli(*command, "--resume", "auto").status == 0
+    assert cli(*command, "--resume", "--config", "motion").status == 0
+    assert cli(*command).status == 0
+    assert [args[4] if len(args) > 4 else rest["resume"] for args, rest in calls] == [
+        False, True, True, False
+    ]  # fmt: skip
+
+
+def test_dry_run_needs_no_data(cli: Cli, calls: list[Any]) -> None:
+    ended = cli("train", "tokenizer", "--size", "tiny", "--dry-run")
+    assert ended.status == 0
+    assert "activation bytes" in ended.out
+    check(cli("train", "tokenizer"), 2, "--data", "--out")
+    assert calls == []
+
+
+def test_several_processes_where_one_is_meant(
+    cli: Cli, calls: list[Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check(cli(*TRAIN, "--config", "motion"), 2, "torchrun")
+    check(cli(*GENERATOR, "--tokenizer", tiny), 2, "torchrun")
+    assert calls == []
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--recipe", "nothing"), ("nothing", "paper")),
+        (("--set", "sise=3"), ("sise", "no such setting")),
+        (("--config", "motion", "--images", "x"), ("--images", "motion")),
         (("--part", "intra"), ("--part", "magvit2")),
         (("--windows", "w.pt"), ("--windows", "magvit2")),
         (("--config", "motion", "--frames", "9"), ("--frames", "motion")),
@@ -67,7 +114,7 @@ def test_options_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
 def test_options_without_sense_are_refused(
     options: tuple[str, ...], words: tuple[str, ...], cli: Cli, calls: list[Any]
 ) -> None:
-    check(cli(*TRAIN, *options), 2, *words)
+    check(cli(*TRAIN, *options), 3 if "--recipe" in options else 2, *words)
     assert calls == []
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from neurocodec import models
 from neurocodec.codec.frames import pad_planes
-from neurocodec.errors import DataError, InputError, UsageError
+from neurocodec.errors import DataError, DivergenceError, InputError, UsageError
 from neurocodec.tokenizer.config import INTRA, MOTION_SIZES
 from neurocodec.tokenizer.motion_model import MotionTokenizer
 from neurocodec.train import motion as module
@@ -315,6 +315,6 @@ def test_settings_without_sense_are_refused(data: Path, tmp_path: Path) -> None:
 
 def test_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     run = MotionRun(INTRA_CONFIG, tmp_path, "cpu")
-    with pytest.raises(FloatingPointError, match="step 0"):
+    with pytest.raises(DivergenceError, match="step 0"):
         run.intra_step(torch.full((1, 6, 16, 16), float("nan")))
-    assert (tmp_path / "not-finite.pt").exists()
+    assert (tmp_path / "not-finite-0.pt").exists()

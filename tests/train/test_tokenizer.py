@@ -2,6 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,14 +11,15 @@ from neurocodec import models
 from neurocodec.codec.compare import compare
 from neurocodec.codec.compress import compress
 from neurocodec.codec.frames import pad_planes
-from neurocodec.errors import DataError, InputError
+from neurocodec.errors import DataError, DivergenceError, InputError, UsageError
 from neurocodec.tokenizer.config import SIZES
+from neurocodec.train.data import Batches, load_sources
 from neurocodec.train.export import export
+from neurocodec.train.objective import annealed
 from neurocodec.train.run import load_checkpoint
 from neurocodec.train.tokenizer import (
     TrainConfig,
     Trainer,
-    loss_of,
     train_tokenizer,
 )
 from tests.conftest import moving_picture, write_clip
@@ -89,7 +91,8 @@ def test_the_loss_falls(quantizer: str, tmp_path: Path, monkeypatch: pytest.Monk
 
     def loss() -> float:
         with torch.no_grad():
-            return loss_of(config, trainer.model(batch, step), batch, step).item()
+            out = trainer.model(batch, step)
+            return trainer.objective.loss(out, batch, step, 0)[0].item()
 
     before = loss()
     for _ in range(25):
@@ -100,9 +103,121 @@ def test_the_loss_falls(quantizer: str, tmp_path: Path, monkeypatch: pytest.Monk
 def test_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, tmp_path)
     batch = torch.full((1, 6, 5, 16, 16), float("nan"))
-    with pytest.raises(FloatingPointError, match="step 0"):
+    with pytest.raises(DivergenceError, match="step 0"):
         trainer.train_step(batch)
-    assert torch.load(tmp_path / "not-finite.pt", weights_only=True)["planes"].shape == batch.shape
+    assert (
+        torch.load(tmp_path / "not-finite-0.pt", weights_only=True)["planes"].shape == batch.shape
+    )
+
+
+def test_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, tmp_path / "run")
+    before = trainer.model.encoder.stem.conv.weight.detach().clone()
+    trainer.model.encoder.stem.conv.weight.register_hook(lambda g: g * float("inf"))
+    with pytest.raises(DivergenceError, match="gradient is not finite at step 0"):
+        trainer.train_step(torch.rand(2, 6, 5, 16, 16))
+    assert torch.equal(trainer.model.encoder.stem.conv.weight, before)
+    saved = torch.load(tmp_path / "run" / "not-finite-0.pt", weights_only=True)
+    assert saved["planes"].shape == (2, 6, 5, 16, 16)
+
+
+def test_samples_in_0_to_255_are_refused(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, tmp_path)
+    for batch in (torch.rand(2, 6, 5, 16, 16) * 255, torch.rand(2, 6, 5, 16, 16) * 2 - 1):
+        with pytest.raises(ValueError, match=r"not in 0\.\.1"):
+            trainer.train_step(batch)
+
+
+PAPER = dataclasses.replace(
+    CONFIG, size="tiny signs", steps=6, rate=0.0, recon=5.0, perceptual=0.1, perceptual_start=1,
+    adversarial=0.1, adversarial_start=2, discriminator="4,8", beta1=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = dataclasses.replace(SIZES["tiny"], quantizer="signs", latent_dim=96, stages=4, bits=8)
+    monkeypatch.setitem(SIZES, "tiny signs", tiny)
+
+
+def test_objective_of_the_paper(signs: None, data: Path, tmp_path: Path) -> None:
+    """Every term starts when it is to, and all of it resumes to the bit."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    trainer = Trainer(PAPER, tmp_path / "run")
+    batch = Batches(load_sources(data, 5, 32), 2, 5, 32).batch(0)
+    always = {"loss", "bpp", "mse", "norm", "recon", "commitment", "sharp", "diverse"}
+    later = {"perceptual"}, {"fooled", "d_loss", "r1", "lecam"}
+    for terms in (always, always | later[0], always | later[0] | later[1]):
+        figures = trainer.train_step(batch)
+        assert set(figures) == terms
+        assert all(np.isfinite(v) for v in figures.values())
+    train_tokenizer(data, tmp_path / "whole", PAPER)
+    train_tokenizer(data, tmp_path / "parts", dataclasses.replace(PAPER, steps=4))
+    learning_rate = Trainer.learning_rate
+    assert load_checkpoint(tmp_path / "parts")["done"] == 4
+    with pytest.MonkeyPatch.context() as patch:  # as that of a run of six steps stopped at four
+        patch.setattr(Trainer, "learning_rate", lambda self, i: learning_rate(trainer, i))
+        train_tokenizer(data, tmp_path / "again", dataclasses.replace(PAPER, steps=4))
+    train_tokenizer(data, tmp_path / "again", PAPER, resume=True)
+    whole, again = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "again")
+    for part in ("model", "average", "discriminator"):
+        assert all(torch.equal(whole[part][k], again[part][k]) for k in whole[part])
+
+
+def test_entropy_weights_are_annealed() -> None:
+    config = TrainConfig(entropy_boost=3.0, entropy_steps=2000)
+    assert [annealed(config, n) for n in (0, 1000, 2000, 5000)] == [3.0, 2.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("size", ["tiny", "two levels"])
+def test_inflation_keeps_what_becomes_of_images(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = dataclasses.replace(SIZES["tiny"], channels=(8, 16), full_kernels=True)
+    monkeypatch.setitem(SIZES, "two levels", two)
+    config = dataclasses.replace(CONFIG, size=size, frames=1)
+    trainer = Trainer(config, tmp_path / "images")
+    (tmp_path / "images").mkdir()
+    planes, step = pad_planes(moving_picture(1, 32, 32)), torch.tensor([0.1])
+    for _ in range(3):
+        trainer.train_step(planes)
+    trainer.average = {k: v.detach().clone() for k, v in trainer.model.named_parameters()}
+    trainer.save()
+    video = Trainer(dataclasses.replace(config, frames=5), tmp_path / "video")
+    video.start_from(tmp_path / "images")
+    with torch.no_grad():
+        before, after = (t.model(planes, step).planes for t in (trainer, video))
+        torch.testing.assert_close(after, before, atol=2e-3, rtol=1e-3)
+        # a latent frame now depends on the last frame of its group and nothing before
+        network = video.model.encoder
+        network.correction.zero_()
+        network.analysis.zero_()
+        clip = pad_planes(moving_picture(9, 32, 32))
+        other = clip.clone()
+        other[:, :, :8] = 0.5
+        z = [network(x, step)[:, :, 2] for x in (clip, other)]
+        torch.testing.assert_close(z[0], z[1])
+        assert z[0].abs().max() > 1e-4
+    kernel = video.model.encoder.latent_blocks[0].conv2.conv.weight
+    assert kernel[:, :, -1].any()
+    assert not kernel[:, :, :-1].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": "huge"}, "tiny"),
+        ({"frames": 6}, "multiple of 4"),
+        ({"crop": 40}, "multiple of 16"),
+        ({"discriminator": "8,x"}, "widths"),
+        ({"perceptual": 1.0, "crop": 16}, "32 or more"),
+        ({"perceptual": 1.0, "features": "vgg"}, "efficientnet"),
+        ({"accumulate": 0}, "1 or more"),
+    ],
+)
+def test_settings_that_do_not_fit(changes: dict, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        Trainer(dataclasses.replace(CONFIG, **changes), tmp_path)
 
 
 def test_a_run_is_not_overwritten_nor_resumed_from_nothing(data: Path, tmp_path: Path) -> None:
