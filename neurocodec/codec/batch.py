@@ -92,7 +92,10 @@ def batch(
         status, line = running.call(
             ["compress", *options, "--quiet", "-y", "--", str(source / video), str(out)]
         )
+        if running.stopped:
+            return  # by us, whatever it says
         if status == UsageError.exit_status:
+            running.stop()
             raise UsageError(line)
         with lock:
             if status:
@@ -126,12 +129,12 @@ class _Running:
 
     def __init__(self) -> None:
         self._children: set[subprocess.Popen[str]] = set()
-        self._stopped, self._lock = False, threading.Lock()
+        self.stopped, self._lock = False, threading.Lock()
 
     def call(self, arguments: list[str]) -> tuple[int, str]:
         """Status and last line of standard error of a command of ours."""
         with self._lock:
-            if self._stopped:
+            if self.stopped:
                 return 1, "interrupted"
             child = subprocess.Popen(
                 [sys.executable, "-m", "neurocodec", *arguments],
@@ -152,6 +155,6 @@ class _Running:
     def stop(self) -> None:
         """End them; they leave nothing half-written."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             for child in self._children:
                 child.terminate()
