@@ -1,7 +1,8 @@
-"""Work ahead in a thread, with bounded memory."""
+"""Threads: how many, and work ahead in one, with bounded memory."""
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -9,6 +10,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _END = object()
+
+
+def share_of(jobs: int) -> int:
+    """Threads of each of so many processes, for the processors there are."""
+    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def ahead(

@@ -318,6 +318,11 @@ class Reader:
         duration = min(max(duration, Fraction(1)), Fraction(MAX_DURATION))
         return [first + round(i * duration) for i in range(frames)]
 
+    def audio_sections(self, gop: GopEntry) -> Iterator[list[AudioPacket]]:
+        """As :meth:`read_audio`, a section at a time: a still picture may have hours of sound."""
+        for section in gop.audio:
+            yield self.read_audio(GopEntry(gop.number, audio=[section]))
+
     def read_audio(self, gop: GopEntry) -> list[AudioPacket]:
         """The audio packets stored before a GOP; damaged sections are left out and reported."""
         packets = []

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .payloads import IndexEntry
-from .reader import GopEntry, Reader
+from .reader import Reader
 from .writer import Writable, Writer
 
 
@@ -40,8 +40,8 @@ def repair(path: str | os.PathLike[str], file: Writable) -> Repaired:
         for entry in reader.scan().others:
             others[entry.number].append(entry)
         for gop in reader.gops:
-            for section in gop.audio:
-                writer.audio(reader.read_audio(GopEntry(gop.number, audio=[section])))
+            for packets in reader.audio_sections(gop):
+                writer.audio(packets)
             _copy(reader, writer, others.pop(gop.number, []))
             found = reader.read_gop(gop)
             if found is not None:

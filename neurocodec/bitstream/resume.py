@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from ..errors import FormatError
 from .payloads import Header
-from .reader import GopEntry, Reader
+from .reader import Reader
 from .writer import Writer
 
 
@@ -66,8 +66,7 @@ def _replay(reader: Reader, file: BinaryIO, header: Header) -> Begun | None:
         found = reader.read_gop(gop)
         if found is None:
             break
-        for section in gop.audio:
-            packets = reader.read_audio(GopEntry(gop.number, audio=[section]))
+        for packets in reader.audio_sections(gop):
             writer.audio(packets)
             begun.packets += len(packets)
         writer.gop(*found)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OutputError, UsageError
+from ..threads import share_of
 from .entropy_process import environment
 
 SUFFIXES = frozenset(
@@ -76,7 +77,7 @@ def batch(
     if not videos:
         raise InputError(f"{source}: holds no video ({' '.join(sorted(SUFFIXES))})")
     if "--threads" not in options:
-        options = [*options, "--threads", str(max(1, (os.cpu_count() or 1) // jobs))]
+        options = [*options, "--threads", str(share_of(jobs))]
     report, running, lock = BatchReport(), _Running(), threading.Lock()
 
     def one(video: Path) -> None:

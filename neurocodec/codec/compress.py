@@ -30,7 +30,7 @@ from ..media.audio import parse_audio, sound_bytes
 from ..media.cut import check_cut
 from ..media.frame import MediaInfo
 from ..media.reader import MediaReader
-from ..threads import ahead
+from ..threads import ahead, share_of
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
 from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
@@ -40,7 +40,7 @@ from .frames import GopEnd
 from .jobs import Jobs, Setting, tokenize
 from .picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
-from .tokens import EntropyModel, GopEncoder, PictureTokens, grid_of
+from .tokens import EntropyModel, PictureTokens
 
 logger = logging.getLogger(__name__)
 
@@ -201,18 +201,14 @@ def compress(
             elif begun.gops:
                 logger.info("%s: going on after %d frames", dst, begun.frames)
             writer = begun.writer
-            grid = grid_of(header.width, header.height)
-            new_gop: NewGop = functools.partial(
-                GopEncoder, model_of_tokens, grid, header.gop_frames,
-                steps=steps or DEFAULT_STEPS, masking=masking,
-            )  # fmt: skip
+            coding = EntropySetting(bundle, header, steps or DEFAULT_STEPS, masking)
+            new_gop: NewGop = functools.partial(coding.encoder, model_of_tokens)
             items: Callable[[Events], Items]
             stop: Callable[[], None] | None = None
             if jobs > 1:
                 setting = Setting(
-                    bundle, header, device, threads or max(1, (os.cpu_count() or 1) // jobs),
-                    effort, steps or DEFAULT_STEPS, masking,
-                )  # fmt: skip
+                    bundle, header, coding.steps, masking, device, threads or share_of(jobs), effort
+                )
                 pool = stack.enter_context(Jobs(jobs, setting))
                 stop = pool.stop
                 items = functools.partial(
@@ -224,7 +220,6 @@ def compress(
                     begun.frames,
                 )  # fmt: skip
                 if control is None and pays(info.width, info.height, frames_expected):
-                    coding = EntropySetting(bundle, header, steps or DEFAULT_STEPS, masking)
                     new_gop = stack.enter_context(EntropyProcess(coding)).gop
             frames, gops, ticks = _write_gops(
                 begun, file, reader, new_gop, items, stop, header, progress

@@ -136,8 +136,8 @@ class Decoder:
         frames."""
         last: int | None = None  # time of the frame before
         for i, entry in enumerate(gops):
-            for section in entry.audio:  # not all at once: a still picture may have hours of it
-                yield from self.reader.read_audio(GopEntry(entry.number, audio=[section]))
+            for packets in self.reader.audio_sections(entry):
+                yield from packets
             found = self.reader.read_gop(entry)
             if found is None:
                 follows = gops[i + 1].video if i + 1 < len(gops) else None

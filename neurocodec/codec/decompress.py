@@ -21,7 +21,7 @@ from ..media.cut import check_cut
 from ..media.frame import Frame
 from ..media.writer import FrameSink, check_target, is_picture, open_writer
 from ..media.y4m import Y4MWriter
-from ..threads import ahead
+from ..threads import ahead, share_of
 from .decoder import Decoder, media_info
 from .jobs import Jobs, Setting
 
@@ -95,9 +95,8 @@ def decompress(
         stop: Callable[[], None] | None = None
         if jobs > 1:
             setting = Setting(
-                decoder.bundle, reader.header, device,
-                threads or max(1, (os.cpu_count() or 1) // jobs),
-            )  # fmt: skip
+                decoder.bundle, reader.header, device=device, threads=threads or share_of(jobs)
+            )
             pool = stack.enter_context(Jobs(jobs, setting))
             decoder.decode_gops, stop = pool.decode, pool.stop
         info = media_info(reader)

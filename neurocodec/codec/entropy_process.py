@@ -22,8 +22,9 @@ from typing import IO, Any
 
 from .. import models
 from ..bitstream.payloads import Header, VideoGop
+from ..entropy.generator import DEFAULT_STEPS
 from ..errors import Error
-from .tokens import GopEncoder, Tokens, decode_tokens, grid_of
+from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
 
 WORTH_IT = 6_000_000  # pixels of a clip, below which starting a process takes longer
 
@@ -34,8 +35,15 @@ class Setting:
 
     bundle: models.Bundle
     header: Header
-    steps: int = 1
+    steps: int = DEFAULT_STEPS
     masking: int = 0
+
+    def encoder(self, entropy: EntropyModel, step: int) -> GopEncoder:
+        """Of a GOP. entropy: the bundle's, for the header. step: in units of 1 / STEP_ONE."""
+        grid = grid_of(self.header.width, self.header.height)
+        return GopEncoder(
+            entropy, grid, self.header.gop_frames, step, steps=self.steps, masking=self.masking
+        )
 
 
 def pays(width: int, height: int, frames: int | None) -> bool:
@@ -155,11 +163,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         else:
             step, tokens = request
             if encoder is None:
-                grid = grid_of(header.width, header.height)
-                encoder = GopEncoder(
-                    entropy, grid, header.gop_frames, step, steps=setting.steps,
-                    masking=setting.masking,
-                )  # fmt: skip
+                encoder = setting.encoder(entropy, step)
             encoder.add(tokens)
 
 

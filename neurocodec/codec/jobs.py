@@ -22,30 +22,25 @@ import torch
 from .. import models
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..device import choose_device
-from ..entropy.generator import DEFAULT_STEPS
 from ..errors import Error
 from ..media.frame import Frame
 from .control import Events, GopTrier, Items, whole_gops
 from .decoder import decode_gop
+from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd, Planes
 from .latents import tokenize as tokenize_latents
 from .picture_encoder import tokenize_pictures
-from .tokens import GopEncoder, grid_of
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(EntropySetting):
     """What a process must know to code or decode the GOPs of a file."""
 
-    bundle: models.Bundle
-    header: Header
     device: str = "auto"
     threads: int = 1  # of torch, in each process
     effort: str = "medium"
-    steps: int = DEFAULT_STEPS
-    masking: int = 0
 
 
 def tokenize(
@@ -79,11 +74,7 @@ class _Worker:
             tokenize, setting.bundle, self._networks, header, setting.effort, setting.masking,
             self._device, 0,
         )  # fmt: skip
-        grid = grid_of(header.width, header.height)
-        new_gop = functools.partial(
-            GopEncoder, self._entropy, grid, header.gop_frames, steps=setting.steps,
-            masking=setting.masking,
-        )  # fmt: skip
+        new_gop = functools.partial(setting.encoder, self._entropy)
         trier = GopTrier(
             lambda events, step: self._watched(make(events, step, False)), new_gop, None
         )

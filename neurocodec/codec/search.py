@@ -69,6 +69,12 @@ def _blocks(x: Tensor, size: int) -> Tensor:
     return x.view(b, h // size, size, w // size, size).transpose(2, 3)
 
 
+def _whole(x: Tensor, unit: int) -> Tensor:
+    """(B, H, W), continued by its edge right and below to multiples of a unit."""
+    down, right = (-side % unit for side in x.shape[1:])
+    return F.pad(x[:, None], (0, right, 0, down), mode="replicate")[:, 0]
+
+
 def _grid(flow: Tensor, size: int) -> Tensor:
     """Mean of a flow (B, H, W, 2) over blocks, in quarter pixels: int64."""
     mean = F.avg_pool2d(flow.permute(0, 3, 1, 2), size, ceil_mode=True)
@@ -226,13 +232,8 @@ def _search(
     for size in SIZES:
         if size > min(target.shape[1:]) + 2 * MARGIN:
             continue  # such a block would exceed the reference
-        pad = [(-side) % size for side in target.shape[1:]]
-        padded = F.pad(target[:, None], (0, pad[1], 0, pad[0]), mode="replicate")[:, 0]
-        wide = weight
-        if weight is not None:
-            more = [-length % (size // 8) for length in weight.shape[1:]]
-            wide = F.pad(weight[:, None], (0, more[1], 0, more[0]), mode="replicate")[:, 0]
-        level = _Search(padded, reference, size, penalty, weight=wide)
+        wide = None if weight is None else _whole(weight, size // 8)
+        level = _Search(_whole(target, size), reference, size, penalty, weight=wide)
         h, w = level.field.shape[1:3]
         if field is not None:
             field = field.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :h, :w]
@@ -268,7 +269,6 @@ def search(
     """
     target = luma(planes)
     same = references[0] is references[1]
-
     found = []
     for i, reference in enumerate(references[:1] if same else references):
         flow = _flow(target, luma(reference_planes[i]))

@@ -115,7 +115,7 @@ class Decoder(nn.Module):
         """step: of each cell, (B, 1, h, w)."""
         linear = F.pixel_shuffle(_map(self.synthesis + self.correction, q), _CELL)
         seen = [torch.asinh(q / step), F.pixel_unshuffle(context, 2), condition[:, :, ::2, ::2]]
-        step = _spread(step, _CELL)
+        step = spread(step, _CELL)
         x = self.blocks(self.stem(torch.cat(seen, 1)))
         x = F.pixel_shuffle(self.up(F.silu(x)), 2)
         planes = prediction + linear
@@ -167,7 +167,7 @@ class MotionTokenizer(nn.Module):
         """step (B, 1, h, w) and kind as planes at 1/4 resolution of planes ``like``."""
         b, _, h, w = like.shape
         out = like.new_zeros(b, _CONDITION, h // 2, w // 2)
-        out[:, :1] = _spread(step.log() / 2 + 1, _CELL // 2)
+        out[:, :1] = spread(step.log() / 2 + 1, _CELL // 2)
         out[:, 1 + kind] = 1
         return out
 
@@ -255,7 +255,7 @@ def cell_steps(
     return step.view(-1, 1, 1, 1) * factor.clamp(1 / _MOST_MASKING, _MOST_MASKING)
 
 
-def _spread(cells: Tensor, n: int) -> Tensor:
+def spread(cells: Tensor, n: int) -> Tensor:
     """Each of (B, C, h, w) n x n times; one value for all stays one."""
     if cells.shape[2:] == (1, 1):
         return cells

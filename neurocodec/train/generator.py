@@ -34,7 +34,7 @@ from ..entropy.motion_generator import (
 from ..errors import DataError, InputError, UsageError
 from ..tokenizer.config import TEMPORAL_STRIDE
 from .generator_net import GeneratorNet, motion_cost
-from .run import Run, load_checkpoint
+from .run import Run, load_checkpoint, refuse_folder_of_a_run
 from .token_cache import Decisions, LatentFrames, TokenCache, make_cache
 
 logger = logging.getLogger(__name__)
@@ -298,8 +298,8 @@ def train_generator(
     tokens: file of tokens, made where it does not exist; by default one in ``out``. clips, frames,
     crop: what is made. One video of twelve is held out. Raises DataError, InputError, UsageError.
     """
-    if not resume and (out / "checkpoint.pt").exists():
-        raise DataError(f"{out}: holds a run already; give --resume or another folder")
+    if not resume:
+        refuse_folder_of_a_run(out)
     _check(config, bundle, frames)
     file = (tokens or out / "tokens.pt").resolve()
     for folder in (out, file.parent):

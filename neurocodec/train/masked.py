@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .. import models
 from ..device import autocast
-from ..errors import DataError, InputError, UsageError
+from ..errors import InputError, UsageError
 from ..files import replacing
 from ..generate.sample import cosine_masked
 from ..generate.transformer import SIZES, TASKS, Transformer, TransformerConfig, given_cells
@@ -31,7 +31,7 @@ from ..tokenizer.lfq import ResidualLFQ, pack_bits
 from ..tokenizer.model import Tokenizer
 from .listing import list_media
 from .ranks import current, parallel
-from .run import Run
+from .run import Run, refuse_folder_of_a_run
 from .stream import StreamBatches
 
 logger = logging.getLogger(__name__)
@@ -254,8 +254,8 @@ def train_transformer(
 ) -> None:
     """Train in ``out`` on tokens of the clips of ``data``, whose folders are their classes; the
     result is ``out/transformer.safetensors``. Raises DataError, InputError, UsageError."""
-    if not resume and (out / "checkpoint.pt").exists():
-        raise DataError(f"{out}: holds a run already; give --resume or another folder")
+    if not resume:
+        refuse_folder_of_a_run(out)
     if bundle.config.quantizer != "signs":
         raise UsageError(f'{bundle.name}: a transformer needs a tokenizer of quantizer "signs"')
     out.mkdir(parents=True, exist_ok=True)

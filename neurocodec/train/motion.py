@@ -20,7 +20,7 @@ from torch import Tensor
 from ..codec.tokens import DEFAULT_SCALES, SCALE_ONE
 from ..device import autocast, channels_last
 from ..entropy.structure import regular
-from ..errors import DataError, InputError, UsageError
+from ..errors import InputError, UsageError
 from ..models import Bundle
 from ..tokenizer.config import (
     BETWEEN,
@@ -40,11 +40,12 @@ from ..tokenizer.motion_model import (
     enlarged,
     enlarged_cells,
     grey,
+    spread,
 )
 from ..tokenizer.patch import weighted_error
 from .data import Batches, load_sources, validation_clips
 from .motion_validation import validate, validation_windows
-from .run import Run, load_checkpoint
+from .run import Run, load_checkpoint, refuse_folder_of_a_run
 from .windows import (
     FRAMES,
     SIDE,
@@ -102,11 +103,7 @@ class Coded:
 
 def cost_of(planes: Tensor, coded: CodedPicture, step: Tensor) -> Tensor:
     """D / lambda + R in bits a pixel, weighted so that all steps pull about equally; scalar."""
-    h, w = coded.depth.shape[1:]
-    each = coded.steps.expand(-1, 1, h, w)
-    wide = each.repeat_interleave(planes.shape[2] // h, 2).repeat_interleave(
-        planes.shape[3] // w, 3
-    )
+    wide = spread(coded.steps, planes.shape[2] // coded.depth.shape[1])
     error = weighted_error(planes / wide, coded.planes / wide)
     cost = error / LAMBDA_PER_STEP2 + coded.bits
     return (cost / (planes[0, 0].numel() * 4) * (step / 0.1) ** 0.7).mean()
@@ -363,10 +360,10 @@ def train_motion(
     if config.crop % 32:
         raise UsageError(f"crop {config.crop}: give a multiple of 32")
     run = MotionRun(config, out, device, other)
+    if not resume:
+        refuse_folder_of_a_run(out)
     if resume:
         run.resume()
-    elif run.checkpoint.exists():
-        raise DataError(f"{out}: holds a run already; give --resume or another folder")
     elif start is not None:
         run.start_from_bundle(start)
     intra = config.part == "intra"

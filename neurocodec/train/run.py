@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..device import choose_device
-from ..errors import DivergenceError, InputError
+from ..errors import DataError, DivergenceError, InputError
 from .board import Board
 from .ranks import current
 from .settings import environment, to_toml
@@ -31,6 +31,12 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY = 50  # steps
 CORRECTION_RATE = 0.03  # learning rate of corrections to the DCT, relative to the rest
+
+
+def refuse_folder_of_a_run(out: Path) -> None:
+    """Raises DataError where a new run would overwrite another."""
+    if (out / "checkpoint.pt").exists():
+        raise DataError(f"{out}: holds a run already; give --resume or another folder")
 
 
 class RunConfig(Protocol):

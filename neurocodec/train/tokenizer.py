@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..device import autocast, channels_last
-from ..errors import DataError, InputError, UsageError
+from ..errors import InputError, UsageError
 from ..models import Bundle
 from ..tokenizer.causal import ResBlock
 from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
@@ -24,7 +24,7 @@ from .listing import list_media
 from .objective import Objective, TrainConfig, check_range
 from .picture import comparison
 from .ranks import not_syncing, parallel
-from .run import Run, load_checkpoint
+from .run import Run, load_checkpoint, refuse_folder_of_a_run
 from .stream import StreamBatches, hold_out
 
 logger = logging.getLogger(__name__)
@@ -244,10 +244,10 @@ def train_tokenizer(
     start from; start: bundle to start from. Raises DataError, InputError, UsageError.
     """
     trainer = Trainer(config, out, device)
+    if not resume:
+        refuse_folder_of_a_run(out)
     if resume:
         trainer.resume()
-    elif trainer.checkpoint.exists():
-        raise DataError(f"{out}: holds a run already; give --resume or another folder")
     elif images is not None:
         trainer.start_from(images)
     elif start is not None:
