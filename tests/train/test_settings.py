@@ -1,6 +1,7 @@
 """Configurations as TOML, what a dry run says, TensorBoard."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,9 @@ def test_recomputing_keeps_less_and_computes_more() -> None:
     assert halved["operations a step"] == pytest.approx(kept["operations a step"], rel=0.01)
 
 
-def test_scalars_and_pictures_reach_tensorboard(tmp_path: Path) -> None:
+def test_scalars_and_pictures_reach_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     board = Board(tmp_path, 0)
     for step in range(4):
@@ -123,6 +126,9 @@ def test_scalars_and_pictures_reach_tensorboard(tmp_path: Path) -> None:
     board.add({"val": "mean", "step": 3, "q": 50, "psnr": 30.0})
     board.show("validation", Image.new("RGB", (4, 2)), 3)
     board.flush()  # and killed
+    # Event files are read in the order of the seconds in their names: a later run begins later.
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 5)
     board = Board(tmp_path, 2)
     board.add({"step": 2, "seconds": 1, "loss": 7.0})
     board.close()
