@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,14 @@ from ..entropy.structure import ANCHOR, INTRA, Picture, regular
 
 Thumbnail = NDArray[np.uint8]
 _SHORT_SIDE = 90  # pixels of a thumbnail, about
-LONG, SHORT = 8, 2  # frames of a mini-GOP
-# What steps from picture to picture, of one frame each, and mini-GOPs of SHORT may be estimated to
-# need, relative to one of LONG; see docs/decisions.md, "how long mini-GOPs are"
-_STEPS_PAY, _SHORT_PAY = 0.93, 1.02
-_STILL = 0.3  # bits a sample below which frames differ by so little that noise would decide
-_CODED = 4.0  # squared error of a thumbnail that begins to cost
+LONG = 8  # frames of a mini-GOP, at most
+# log of the size of a GOP in mini-GOPs of 1, 2 and 4, relative to LONG, at equal PSNR: a constant,
+# what log(bits of LONG) gives, what log(bits / bits of LONG) gives, the bits being those that the
+# lookahead estimates. Fitted to trial encodes of training clips; see docs/decisions.md, "how long
+# mini-GOPs are, again"
+_GAINS = {1: (-0.23, -0.13, 0.3), 2: (-0.17, -0.08, 0.45), 4: (-0.065, -0.025, 0.36)}
+_NEXT_TO_NOTHING = 0.03  # bits a sample that are added to estimates before their logs are taken
+_CODED = 800.0  # squared error of a thumbnail that begins to cost, at a quantizer step of 1
 _FLOW_SIDE = 32  # pixels: OpenCV's DIS flow reads beyond pictures that are smaller
 _CUT_FLOOR = 10.0  # grey levels: mean change below which nothing is a cut
 _CUT_FACTOR = 3.0  # times the change of the frame before
@@ -68,31 +71,32 @@ def compensated_error(frame: Thumbnail, *references: Thumbnail) -> float:
     return float(_errors(frame, references).mean())
 
 
-def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail]) -> int:
+def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail], step: float) -> int:
     """Frames of each of the mini-GOPs as which the frames after the anchor, at most LONG, are best
-    coded: LONG (all of them), SHORT or 1.
+    coded: 1, 2, 4 or LONG. step: of the quantizer.
 
     Pictures far apart let those between profit from both sides, where motion explains them; where
-    it does not, steps from each picture to the next cost less than the one far step.
+    much is new in each picture, steps from each to the next cost less than the far step.
     """
     frames = (anchor, *following)
-    whole = _bits(frames, LONG)
-    if whole < _STILL * len(following):
-        return LONG
-    steps = _bits(frames, 1)
-    if steps < _STEPS_PAY * whole:
-        return 1
-    return SHORT if max(steps, _bits(frames, SHORT)) < _SHORT_PAY * whole else LONG
+    bits = {length: _bits(frames, length, _CODED * step) for length in (*_GAINS, LONG)}
+    logs = {length: math.log(value + _NEXT_TO_NOTHING) for length, value in bits.items()}
+    sizes = {
+        length: constant + slope * logs[LONG] + more * (logs[length] - logs[LONG])
+        for length, (constant, slope, more) in _GAINS.items()
+    }
+    best = min(sizes, key=lambda length: sizes[length])
+    return best if sizes[best] < 0 else LONG
 
 
-def _bits(frames: Sequence[Thumbnail], length: int) -> float:
-    """Estimated bits a sample of all frames but the first, added, in mini-GOPs of this length."""
+def _bits(frames: Sequence[Thumbnail], length: int, coded: float) -> float:
+    """Estimated bits a sample of all frames but the first, their mean, in mini-GOPs of a length."""
     total = 0.0
     for picture in regular([length], len(frames)):
         if picture.level != INTRA:
             error = _errors(frames[picture.display], [frames[r] for r in _nearest(picture)])
-            total += float(np.log2(1 + error / _CODED).mean()) / 2
-    return total
+            total += float(np.log2(1 + error / coded).mean()) / 2
+    return total / (len(frames) - 1)
 
 
 def _nearest(picture: Picture) -> tuple[int, ...]:

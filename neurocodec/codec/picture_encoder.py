@@ -123,7 +123,9 @@ class GopStream:
         if not waiting:
             return
         assert self._anchor_small is not None
-        length = mini_gop_length(self._anchor_small, [small for _, small in waiting])
+        length = mini_gop_length(
+            self._anchor_small, [small for _, small in waiting], self._loop.step
+        )
         self._anchor_small = waiting[-1][1]
         for first in range(0, len(waiting), length):
             yield from self._mini_gop([planes for planes, _ in waiting[first : first + length]])

@@ -23,7 +23,7 @@ from torch import Tensor
 from .. import models
 from ..bitstream.payloads import STEP_ONE
 from ..codec.lookahead import thumbnail
-from ..codec.picture_encoder import EFFORTS, GopStream, PictureEncoder
+from ..codec.picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES, GopStream, PictureEncoder
 from ..codec.tokens import (
     DEFAULT_SCALES,
     Generated,
@@ -82,7 +82,7 @@ def quality_of(clip: int) -> float:
 def tokenized(
     tokenizer: Any, planes: Tensor, step: float, effort: str = "medium"
 ) -> Iterator[Tokens]:
-    """Tokens of a clip (1, 6, T, H/2, W/2) of whole cells, coded as one GOP."""
+    """Tokens of a clip (1, 6, T, H/2, W/2) of whole cells, coded as one GOP, tuned as by default."""
     if tokenizer.config.family != "motion":
         with torch.inference_mode(), autocast(_CPU):
             steps = torch.tensor([step])
@@ -93,7 +93,8 @@ def tokenized(
                 yield LatentTokens(tokens.to(torch.int16).numpy(), depth.numpy())
         return
     grid = (planes.shape[3] // 4, planes.shape[4] // 4)
-    loop = PictureEncoder(tokenizer, grid, step, DEFAULT_SCALES, _CPU)
+    masking = TUNES[DEFAULT_TUNE]
+    loop = PictureEncoder(tokenizer, grid, step, DEFAULT_SCALES, _CPU, masking)
     loop.effort = EFFORTS[effort]
     stream = GopStream(loop)
     for t in range(planes.shape[2]):

@@ -385,7 +385,7 @@ def test_a_run_leaves_tokens_checkpoint_and_log(runs: Path) -> None:
     (entry,) = [e for e in entries if "held_out" in e]
     assert (entry["step"], entry["held_out"]) == (4, 1)
     assert entry["all"] > 0
-    assert {"kind0", "kind1", "kind2", "kind3", "kind4"} <= entry.keys()
+    assert {"kind0", "kind1", "kind2", "kind3"} <= entry.keys()  # which others depends on the clip
 
 
 def test_a_generator_makes_a_bundle(
