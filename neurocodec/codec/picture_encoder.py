@@ -21,7 +21,7 @@ from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import MotionTokenizer, cell_steps
 from .frames import GopEnd, pad_planes
-from .lookahead import LONG, CutFinder, Thumbnail, mini_gop_length, thumbnail
+from .lookahead import DETAIL, LONG, CutFinder, Thumbnail, mini_gop_length, thumbnail
 from .pictures import PictureLoop, step_of
 from .search import Effort, search
 from .tokens import DEFAULT_SCALES, PictureTokens, grid_of, kind_of
@@ -109,6 +109,7 @@ class GopStream:
         self._waiting: list[tuple[Tensor, Thumbnail]] = []
 
     def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
+        """small: thumbnail of DETAIL."""
         if self._anchor_small is None:
             self._anchor_small = small
             yield self._loop.encode(Picture(0, (), 0), planes)
@@ -160,8 +161,7 @@ def tokenize_pictures(
         if isinstance(event, AudioPacket):
             yield event
             continue
-        small = thumbnail(event.y)
-        cut = find_cuts and cuts.is_cut(small)
+        cut = find_cuts and cuts.is_cut(thumbnail(event.y))
         if skip:
             skip -= 1
             continue
@@ -177,7 +177,7 @@ def tokenize_pictures(
             gop = GopStream(loop)
         pts.append(event.pts)
         planes = pad_planes([event])[:, :, 0].to(device)
-        yield from gop.add(planes, small)
+        yield from gop.add(planes, thumbnail(event.y, DETAIL))
     if gop is not None:
         yield from gop.flush()
         yield GopEnd(pts)

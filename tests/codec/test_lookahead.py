@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from neurocodec.codec.lookahead import (
+    DETAIL,
     LONG,
     CutFinder,
     compensated_error,
@@ -93,7 +94,7 @@ def noisy(frames: Sequence, sigma: float) -> Sequence:
 
 
 def length_of(frames: Sequence, step: float = 0.16) -> int:
-    small = [thumbnail(f) for f in frames]
+    small = [thumbnail(f, DETAIL) for f in frames]
     return mini_gop_length(small[0], small[1:], step)
 
 
