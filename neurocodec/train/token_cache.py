@@ -82,7 +82,7 @@ def quality_of(clip: int) -> float:
 def tokenized(
     tokenizer: Any, planes: Tensor, step: float, effort: str = "medium"
 ) -> Iterator[Tokens]:
-    """Tokens of a clip (1, 6, T, H/2, W/2) of whole cells, coded as one GOP, tuned as by default."""
+    """Tokens of a clip (1, 6, T, H/2, W/2) of whole cells, as one GOP, tuned as by default."""
     if tokenizer.config.family != "motion":
         with torch.inference_mode(), autocast(_CPU):
             steps = torch.tensor([step])

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from neurocodec.codec import lookahead
 from neurocodec.codec.lookahead import (
     DETAIL,
     LONG,
@@ -113,7 +114,19 @@ def test_pictures_of_which_most_is_new_go_step_by_step() -> None:
 def test_a_coarse_step_sees_less_that_is_new() -> None:
     frames = noisy(pan(8, 9, 4), 12)
     lengths = [length_of(frames, step) for step in (0.04, 0.16, 0.6)]
-    assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+
+
+@pytest.mark.parametrize(("more", "length"), [(0.02, 1), (0.04, LONG)])
+def test_mini_gops_are_long_where_steps_would_cost_more(
+    more: float, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def log_bits(_: object, of: int, coded: float) -> float:
+        return 0.5 + more * (of == 1 and coded == 4)
+
+    monkeypatch.setattr(lookahead._Look, "log_bits", log_bits)
+    assert length_of([scene(8)] * 9) == length
 
 
 def test_for_a_last_frame_any_length_is_the_same() -> None:
