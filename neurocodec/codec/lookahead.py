@@ -22,6 +22,7 @@ LONG = 8  # frames of a mini-GOP, at most
 # mini-GOPs are, again"
 _GAINS = {1: (-0.31, -0.15, 0.39), 2: (-0.23, -0.09, 0.48), 4: (-0.1, -0.03, 0.54)}
 _NEXT_TO_NOTHING = 0.03  # bits a sample that are added to estimates before their logs are taken
+_LEAST = 0.03  # of a gain, below which mini-GOPs stay long
 _CODED = 800.0  # squared error of a picture that begins to cost, at a quantizer step of 1
 _FINE = 4.0  # the same, of whatever step, where steps must not cost more than LONG ...
 _NOT_MORE = 0.03  # ... by more than this, of the log
@@ -92,7 +93,7 @@ def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail], step: flo
         for length, (constant, slope, more) in _GAINS.items()
     }
     best = min(sizes, key=lambda length: sizes[length])
-    return best if sizes[best] < 0 else LONG
+    return best if sizes[best] < -_LEAST else LONG
 
 
 class _Look:
