@@ -30,6 +30,7 @@ _COMMANDS = {
     "compare": "Compare two videos, frame by frame.",
     "generate": "Make up clips from nothing.",
     "predict": "Imagine how a video goes on, or a part of it.",
+    "features": "Tokens of a video, and what the generator makes of them.",
 }
 
 

@@ -20,6 +20,7 @@ SHAPES = ("disc", "square", "triangle")
 ACTIONS = ("rise", "fall", "across", "grow", "shrink")
 PHOTO = "photo"
 CLASSES = (*(f"{shape}-{action}" for shape in SHAPES for action in ACTIONS), PHOTO)
+HELD_OUT = 100_000  # clips of this number and later ones are not trained on
 _PHOTOS = ("astronaut", "cat", "coffee", "rocket", "immunohistochemistry", "retina")
 _HUES = (
     (230, 60, 50), (60, 190, 70), (60, 110, 235), (240, 200, 50), (200, 80, 220), (70, 205, 215),

@@ -187,3 +187,25 @@ def test_damaged_transformers(tiny_gen: Path, tmp_path: Path) -> None:
         )  # fmt: skip
         with pytest.raises(ModelError, match=r"transformer"):
             start(str(path))
+
+
+def test_features_of_every_cell(
+    cli: Cli,  # noqa: F811
+    tiny_gen: Path,
+    model: Generative,
+    tmp_path: Path,
+) -> None:
+    source, out = write_clip(tmp_path / "in.mkv", 11, 32, 32), tmp_path / "f.npz"
+    ended = cli("features", source, "-o", out, "--model", tiny_gen)
+    assert (ended.status, ended.out) == (0, f"{out}: 2 windows of 3x4x4 cells\n")
+    with np.load(out, allow_pickle=False) as found:
+        arrays = {name: found[name] for name in found.files}
+    assert arrays["tokens"].shape == (2, 3, 4, 4)
+    assert arrays["features"].shape == arrays["embeddings"].shape == (2, 3, 4, 4, 32)
+    clip, _ = clips.read_clip(source, (32, 32))
+    assert torch.equal(torch.from_numpy(arrays["tokens"][:1]), model.tokens(clip[None, :, :9]))
+    flat = [arrays[name].reshape(96, -1) for name in ("tokens", "embeddings", "features")]
+    same = np.flatnonzero((flat[0] == flat[0][0]).all(1))
+    assert (flat[1][same] == flat[1][0]).all()  # an embedding is of its token alone
+    assert len(np.unique(flat[2], axis=0)) == 96  # a feature also of what is around it
+    assert cli("features", source, "-o", out, "--model", tiny_gen).status == 4

@@ -151,7 +151,10 @@ def test_a_run_from_folders_to_weights(signs: models.Bundle, tmp_path: Path) -> 
 def test_what_does_not_fit(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="signs"):
         train_transformer(models.read_bundle(tiny), tmp_path, tmp_path / "run", CONFIG)
-    for changes, words in (({"size": "XL"}, "tiny, small, B, L"), ({"task_odds": "1,2"}, "numbers for")):
+    for changes, words in (
+        ({"size": "XL"}, "tiny, small, B, L"),
+        ({"task_odds": "1,2"}, "numbers for"),
+    ):
         with pytest.raises(UsageError, match=words):
             MaskedRun(dataclasses.replace(CONFIG, **changes), two_classes(), 10, tmp_path, "cpu")
     (tmp_path / "tokens.safetensors").write_bytes(b"no")
