@@ -114,7 +114,7 @@ class ExactTransformer:
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.config = model, model.config
-        self._words = [_round(e.weight.detach().double()) for e in model.words]
+        self._words = [_round(e.weight.detach().double()) for e in model.words]  # type: ignore[operator]
         self._places = _round(model.places.detach().double())
         self._classes = _round(model.classes.weight.detach().double())
         self._tasks = _round(model.tasks.weight.detach().double())

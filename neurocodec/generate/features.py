@@ -28,7 +28,7 @@ class CellFeatures:
 
 @torch.no_grad()
 def features(model: Generative, clip: Tensor) -> CellFeatures:
-    """Of a clip (6, T, H/2, W/2) in 0..1, cut into windows; the last frame fills up the last one."""
+    """Of a clip (6, T, H/2, W/2) in 0..1, in windows; the last frame fills up the last one."""
     missing = -clip.shape[1] % model.frames
     whole = torch.cat([clip, clip[:, -1:].expand(-1, missing, -1, -1)], 1)
     return features_of_tokens(
