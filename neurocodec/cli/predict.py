@@ -54,7 +54,7 @@ def command(
     check_output(dst, overwrite)
     imaginer = start(model, device, threads)
     label = imaginer.label(name)
-    given = given or min(5, imaginer.frames - 4)
+    given = given or imaginer.given
     region = None if inpaint is None else clips.read_region(inpaint, imaginer.size)
     clip, info = clips.read_clip(src, imaginer.size, imaginer.frames if inside else given)
     if interpolate:

@@ -49,10 +49,18 @@ def generate(model: Generative, labels: list[int], frames: int | None = None, **
 
 
 def extend(
-    model: Generative, clips: Tensor, labels: Tensor, frames: int, given: int = 5, **how: Any
+    model: Generative,
+    clips: Tensor,
+    labels: Tensor,
+    frames: int,
+    given: int | None = None,
+    **how: Any,
 ) -> Tensor:
     """Go on with clips (B, 6, T, H/2, W/2) until they have ``frames`` frames; the last ``given`` of
-    what is there, 1 + 4 n, are what each further window sees."""
+    what is there, 1 + 4 n, are what each further window sees. Raises UsageError."""
+    if clips.shape[2] >= frames:
+        return clips
+    given = given or model.given
     known = known_frames(model, given)
     done = 0
     while clips.shape[2] < frames:
@@ -70,7 +78,7 @@ def known_frames(model: Generative, given: int) -> Tensor:
     """Cells (T', h, w) bool of the first ``given`` frames. Raises UsageError."""
     if given % TEMPORAL_STRIDE != 1 or not 1 <= given < model.frames:
         choices = ", ".join(map(str, range(1, model.frames, TEMPORAL_STRIDE)))
-        raise UsageError(f"{given} given frames: the model takes {choices}")
+        raise UsageError(f"{given} given frames: the model takes {choices or 'none'}")
     known = torch.zeros(model.transformer.config.grid, dtype=torch.bool)
     known[: 1 + (given - 1) // TEMPORAL_STRIDE] = True
     return known
@@ -92,10 +100,16 @@ class Imagined:
 
 
 def predict(
-    model: Generative, clip: Tensor, label: int, frames: int, given: int = 5, **how: Any
+    model: Generative,
+    clip: Tensor,
+    label: int,
+    frames: int,
+    given: int | None = None,
+    **how: Any,
 ) -> Imagined:
     """``frames`` frames that follow the first ``given`` of a clip (6, T, H/2, W/2). Raises
     UsageError, InputError."""
+    given = model.given if given is None else given
     known_frames(model, given)
     _check_length(clip, given)
     start = clip[None, :, :given]

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec.frames import Planes, crop_planes
-from ..tokenizer.config import TEMPORAL_STRIDE
 from ..tokenizer.patch import planes_from_yuv
 from .clips import extend
 from .model import Generative
@@ -28,7 +27,7 @@ class Imagining:
 
     def __init__(self, model: Generative, steps: int = 8, seed: int = 0) -> None:
         self._model, self._how = model, {"steps": steps, "seed": seed}
-        self._given = min(1 + TEMPORAL_STRIDE, model.frames - TEMPORAL_STRIDE)
+        self._given = model.given
 
     def __call__(self, before: Sequence[Planes], count: int) -> Iterator[Planes]:
         given = self._given

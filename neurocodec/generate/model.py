@@ -78,6 +78,12 @@ class Generative:
         return 1 + (self.transformer.config.grid[0] - 1) * TEMPORAL_STRIDE
 
     @property
+    def given(self) -> int:
+        """First frames of a window from which the others are predicted, where nothing else is said:
+        two latent frames, as in the paper, or one of two."""
+        return max(1, min(1 + TEMPORAL_STRIDE, self.frames - TEMPORAL_STRIDE))
+
+    @property
     def size(self) -> tuple[int, int]:
         _, h, w = self.transformer.config.grid
         return w * SPATIAL_STRIDE, h * SPATIAL_STRIDE

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from neurocodec import models
 from neurocodec.entropy.adaptive import empty_prior
 from neurocodec.errors import InputError, UsageError
+from neurocodec.generate import clips, start
 from neurocodec.generate.exact import ExactTransformer
 from neurocodec.generate.sample import cosine_masked, sample
 from neurocodec.generate.transformer import (
@@ -23,7 +24,13 @@ from neurocodec.generate.transformer import (
 )
 from neurocodec.tokenizer.config import SIZES as TOKENIZERS
 from neurocodec.train.export import export
-from neurocodec.train.masked import MaskedConfig, MaskedRun, TokenSet, train_transformer
+from neurocodec.train.masked import (
+    MaskedConfig,
+    MaskedRun,
+    TokenSet,
+    add_transformer,
+    train_transformer,
+)
 from neurocodec.train.run import load_checkpoint
 from tests.conftest import tiny_tokenizer, write_clip
 
@@ -146,6 +153,22 @@ def test_a_run_from_folders_to_weights(signs: models.Bundle, tmp_path: Path) -> 
         assert facts["tokenizer"] == signs.hash.hex()
     with pytest.raises(InputError, match="transformer"):
         export(out, tmp_path / "x.safetensors", None, 1)
+    whole = tmp_path / "whole.safetensors"
+    add_transformer(signs, out, whole)
+    model = start(str(whole), "cpu")
+    assert (model.classes, model.frames, model.size) == (["jump", "run"], 5, (32, 32))
+    found = tokens.tokens[:1]
+    seen = [torch.zeros(1, 32, dtype=torch.bool), torch.zeros(1).long(), torch.zeros(1).long()]
+    with safe_open(out / "transformer.safetensors", framework="pt") as file:
+        trained = Transformer(model.transformer.config).eval()
+        trained.load_state_dict({k: file.get_tensor(k) for k in file.keys()})  # noqa: SIM118
+    for a, b in zip(model.transformer(found, *seen), trained(found, *seen), strict=True):
+        assert (a - b).abs().max() < 0.02 * b.std() + 0.02  # kernels are bf16 in the bundle
+    assert clips.generate(model, [0, 1], steps=2).shape == (2, 6, 5, 16, 16)
+    with pytest.raises(InputError, match="another model"):
+        add_transformer(models.read_bundle(whole), out, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="not what a run"):
+        add_transformer(signs, tmp_path, tmp_path / "x.safetensors")
 
 
 def test_what_does_not_fit(tiny: Path, tmp_path: Path) -> None:
