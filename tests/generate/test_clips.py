@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import neurocodec
 from neurocodec import models
 from neurocodec.errors import InputError, ModelError, UsageError
 from neurocodec.generate import clips, start
@@ -209,3 +210,17 @@ def test_features_of_every_cell(
     assert (flat[1][same] == flat[1][0]).all()  # an embedding is of its token alone
     assert len(np.unique(flat[2], axis=0)) == 96  # a feature also of what is around it
     assert cli("features", source, "-o", out, "--model", tiny_gen).status == 4
+
+
+def test_a_bundle_of_codes_codes_files(tiny_gen: Path, tmp_path: Path) -> None:
+    """The streamed decoder makes of their tokens what that of whole clips does."""
+    source = write_clip(tmp_path / "in.mkv", 9, 32, 32)
+    neurocodec.compress(source, tmp_path / "a.nc", model=str(tiny_gen))
+    with neurocodec.open(tmp_path / "a.nc", str(tiny_gen), "cpu") as video:
+        decoded = [frame.y.astype(int) for frame in video]
+    model = start(str(tiny_gen), "cpu")
+    clip, _ = clips.read_clip(source, (32, 32))
+    whole = model.frames_of(model.planes(model.tokens(clip[None]))[0])
+    assert len(decoded) == 9
+    for ours, theirs in zip(decoded, whole, strict=True):
+        assert np.abs(ours - theirs[0]).max() <= 3
