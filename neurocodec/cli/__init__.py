@@ -28,6 +28,9 @@ _COMMANDS = {
     "train": "Train tokenizers and generators.",
     "bench": "Compare with other codecs, and measure speed.",
     "compare": "Compare two videos, frame by frame.",
+    "generate": "Make up clips from nothing.",
+    "predict": "Imagine how a video goes on, or a part of it.",
+    "features": "Tokens of a video, and what the generator makes of them.",
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -108,6 +109,40 @@ def speed(
     found = measure_speed(
         parse_sizes(sizes), frames, quality=quality, model=model, ffmpeg=ffmpeg,
         notify=lambda line: None if quiet else click.echo(line, err=True),
+    )  # fmt: skip
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        click.echo(markdown(found))
+
+
+@command.command()
+@options.model
+@click.option("--each", type=click.IntRange(2), default=16, show_default=True,
+              help="Clips of each class.")  # fmt: skip
+@click.option("--data", type=_FOLDER, help="Real clips, in a folder for each class.")
+@options.sampling(guidance=1.0)
+@options.machine
+@options.as_json
+@options.talk
+def generation(
+    model: str | None,
+    each: int,
+    data: Path | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+    **how: Any,
+) -> None:
+    """Generated clips against real ones: Frechet distance, precision and recall, whether classes
+    are recognised, use of the codes. Needs pip install 'neurocodec[train]'."""
+    from ..bench.generation import markdown, measure_generation
+    from ..generate import start
+
+    found = measure_generation(
+        start(model, device, threads), each, data,
+        lambda line: None if quiet else click.echo(line, err=True), **how,
     )  # fmt: skip
     if as_json:
         print_json(found.to_dict())

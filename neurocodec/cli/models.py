@@ -57,6 +57,8 @@ def show(model: str | None, as_json: bool) -> None:
     }
     if bundle.generator_config is not None:
         facts["generator"] = bundle.generator_config.to_dict()
+    if bundle.transformer is not None:
+        facts["transformer"] = bundle.transformer
     if as_json:
         print_json(facts)
         return
@@ -82,7 +84,7 @@ def show(model: str | None, as_json: bool) -> None:
 @click.option(
     "--tokenizer",
     metavar="NAME|PATH",
-    help="For the run of a generator: the bundle that it is for.",
+    help="For the run of a generator or transformer: the bundle that it is for.",
 )
 @click.option("--clips", type=click.IntRange(1), default=400, show_default=True, help="How many.")
 @options.overwrite
@@ -99,7 +101,7 @@ def export(
 ) -> None:
     """Turn the training run in folder RUN into a bundle for 'compress --model'.
 
-    Of a generator's run: the bundle of --tokenizer with the generator beside it."""
+    Of the run of a generator or transformer: the bundle of --tokenizer with that beside it."""
     from ..files import check_output
 
     check_output(out, overwrite)
@@ -110,9 +112,11 @@ def export(
     else:
         from .. import models
         from ..train.generator import add_generator
+        from ..train.masked import RESULT, add_transformer
 
         if data is not None or intra is not None:
             raise UsageError("--data and --intra: not for a generator")
-        add_generator(models.find(tokenizer), run, out)
+        add = add_transformer if (run / RESULT).exists() else add_generator
+        add(models.find(tokenizer), run, out)
     if not quiet:
         click.echo(f"{out}: {out.stat().st_size} bytes")

@@ -66,6 +66,27 @@ def machine(command: Command) -> Command:
     return device(threads(command))
 
 
+def sampling(guidance: float) -> Callable[[Command], Command]:
+    """--steps, --guidance, --temperature and --seed, of ``generate.sample``."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option("--seed", type=click.IntRange(0, 2**32), default=0, show_default=True,
+                         help="The same gives the same tokens on any machine."),
+            click.option("--temperature", type=click.FloatRange(0, 100), default=1.0,
+                         show_default=True, help="Of what is settled first; falls to none."),
+            click.option("--guidance", metavar="W", type=click.FloatRange(0, 100),
+                         default=guidance, show_default=True,
+                         help="Towards what sets the class apart."),
+            click.option("--steps", type=click.IntRange(1, 1000), default=12, show_default=True,
+                         help="In which the tokens are settled."),
+        ):  # fmt: skip
+            command = option(command)
+        return command
+
+    return add
+
+
 jobs = click.option(
     "--jobs",
     type=click.IntRange(1),

@@ -237,7 +237,7 @@ def generator(
 @click.option("--tokenizer", "model", metavar="NAME|PATH", required=True, help="Model bundle.")
 @click.option("--data", type=_FOLDER, required=True, help="Videos, in a folder for each class.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the run.")
-@click.option("--size", type=click.Choice(["tiny", "B", "L"]), help="B by default.")
+@click.option("--size", type=click.Choice(["tiny", "small", "B", "L"]), help="B by default.")
 @click.option("--recipe", metavar="FILE", help="Settings: a .toml file, as runs leave it.")
 @click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="One setting.")
 @click.option("--steps", type=click.IntRange(1), help="100000 by default.")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import models
@@ -19,6 +19,7 @@ from ..device import choose_device
 from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
+from .conceal import SEEN, Concealer, freeze, grey_frame
 from .entropy_process import EntropyProcess, Setting, pays
 from .frames import Planes
 from .latents import GopSynthesizer
@@ -46,17 +47,24 @@ Decoded = tuple[Section, list[Planes] | None]
 
 
 class Decoder:
-    """Decodes an open :class:`Reader`. Raises ModelMismatchError, ModelError."""
+    """Decodes an open :class:`Reader`. conceal: what makes frames of lost GOPs. Raises
+    ModelMismatchError, ModelError."""
 
-    def __init__(self, reader: Reader, model: str | None = None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        model: str | None = None,
+        device: str = "auto",
+        conceal: Concealer = freeze,
+    ) -> None:
         self.reader = reader
         header = reader.header
         self.bundle = models.find_for(header.model_hash, header.model_name, model)
         self._entropy = self.bundle.entropy(header.entropy_model)
         self._device = choose_device(device)
         self._beside = pays(header.width, header.height, reader.frames)
-        self.frozen_frames = 0
-        self._last: Planes | None = None  # shown
+        self._conceal = conceal
+        self._shown: deque[Planes] = deque(maxlen=SEEN)
         # decodes items of ``sections`` elsewhere; by default they are decoded here
         self.decode_gops: Callable[[Iterator[Section]], Iterator[Decoded]] | None = None
 
@@ -65,7 +73,8 @@ class Decoder:
         return self.bundle.tokenizer().to(self._device)
 
     def frames(self, gops: list[GopEntry]) -> Iterator[Frame | AudioPacket]:
-        """Frames of these GOPs, and the audio packets stored beside them. Lost GOPs are frozen."""
+        """Frames of these GOPs, and the audio packets stored beside them. Lost GOPs are
+        concealed."""
         if self.decode_gops is not None:
             for section, planes in self.decode_gops(self.sections(gops)):
                 yield from self._show(section, planes)
@@ -81,18 +90,19 @@ class Decoder:
         if isinstance(section, AudioPacket):
             yield section
         elif isinstance(section, LostGop):
-            yield from self._freeze(section)
+            yield from self._replace(section)
         else:
             for frame, at in zip(planes or (), section[1], strict=False):
-                self._last = frame
+                self._shown.append(frame)
                 yield Frame(*frame, at)
 
-    def _freeze(self, lost: LostGop) -> Iterator[Frame]:
+    def _replace(self, lost: LostGop) -> Iterator[Frame]:
         header = self.reader.header
-        self.frozen_frames += len(lost.pts)
-        self._last = self._last or _grey(header.width, header.height)
-        for at in lost.pts:
-            yield Frame(*self._last, at)
+        before = list(self._shown) or [grey_frame(header.width, header.height)]
+        frames = self._conceal(before, len(lost.pts))
+        for planes, at in zip(frames, lost.pts, strict=True):
+            self._shown.append(planes)
+            yield Frame(*planes, at, concealed=True)
 
     def part(self, start: float, duration: float | None) -> Iterator[Frame | AudioPacket]:
         """What lies between two times of the clip, in seconds.
@@ -178,12 +188,12 @@ class Decoder:
             if isinstance(item, AudioPacket):
                 yield item
             elif isinstance(item, LostGop):
-                yield from self._freeze(item)
+                yield from self._replace(item)
             elif isinstance(item, LatentTokens | PictureTokens):
                 assert gop is not None
                 for planes in gop(item):  # type: ignore[arg-type]
                     if pts:  # the last group may be longer than what is left of the GOP
-                        self._last = planes
+                        self._shown.append(planes)
                         yield Frame(*planes, pts.pop(0))
             else:
                 video, times = item
@@ -214,11 +224,6 @@ def decode_gop(
     make = synthesizer(bundle, networks, device, header, gop)
     for item in decode_tokens(header, gop, entropy):
         yield from make(item)  # type: ignore[arg-type]
-
-
-def _grey(width: int, height: int) -> Planes:
-    half = np.full(((height + 1) // 2, (width + 1) // 2), 128, np.uint8)
-    return np.full((height, width), 128, np.uint8), half, half
 
 
 def media_info(reader: Reader) -> MediaInfo:

@@ -22,6 +22,7 @@ from ..media.frame import Frame
 from ..media.writer import FrameSink, check_target, is_picture, open_writer
 from ..media.y4m import Y4MWriter
 from ..threads import ahead, share_of
+from .conceal import CONCEALERS, Concealer
 from .decoder import Decoder, media_info
 from .jobs import Jobs, Setting
 
@@ -37,7 +38,8 @@ class DecodeStats:
     width: int
     height: int
     frames: int
-    frozen_frames: int  # of lost GOPs: the last frame before, repeated
+    frozen_frames: int  # of lost GOPs: concealed, by default by the last frame before
+    concealed: tuple[tuple[int, int], ...]  # the first and last of each run of those, from 0 on
     damage: tuple[str, ...]
     elapsed: float  # seconds
     fps: float
@@ -61,6 +63,7 @@ def decompress(
     device: str = "auto",
     threads: int | None = None,
     jobs: int = 1,
+    conceal: str | Concealer = "freeze",
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> DecodeStats:
@@ -69,7 +72,8 @@ def decompress(
     dst: its suffix chooses container and encoder: .mp4, .mov, .mkv (visually lossless H.264, or VP9
     where a side is odd), .webm (VP9), .y4m, .png and .jpg (the first frame), or "-" for y4m on
     standard output. lossless: FFV1 in .mkv. start, duration: seconds of the clip.
-    strict: refuse a damaged file; otherwise lost GOPs are shown as the frame before them.
+    strict: refuse a damaged file; otherwise frames of lost GOPs are made by ``conceal``: "freeze"
+    (the frame before them), "grey", or a function, see ``codec/conceal.py``.
     jobs: GOPs decoded at once, each by a process of its own, with all its frames in memory.
     max_pixels, max_frames: refuse a file with frames of more luma samples, or more frames. A small
     file may be large when it is decoded: what is from strangers should be given limits.
@@ -81,6 +85,10 @@ def decompress(
     check_cut(start, duration)
     if target != STDOUT:
         check_output(target, overwrite)
+    if isinstance(conceal, str):
+        if conceal not in CONCEALERS:
+            raise UsageError(f"conceal {conceal!r}: give one of {', '.join(CONCEALERS)}")
+        conceal = CONCEALERS[conceal]
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give 1 or more")
     began = time.monotonic()
@@ -91,7 +99,7 @@ def decompress(
         if strict and reader.damage:
             raise FormatError(f"{src}: {reader.damage[0]}")
         _check_size(reader, max_pixels, max_frames)
-        decoder = Decoder(reader, model, device)
+        decoder = Decoder(reader, model, device, conceal)
         stop: Callable[[], None] | None = None
         if jobs > 1:
             setting = Setting(
@@ -117,7 +125,7 @@ def decompress(
                 with _naming(target):
                     writer = open_writer(path, Path(target).suffix.lower(), info, lossless)
             with _naming(target):
-                count = _write(items, writer, progress, expected, max_frames)
+                count, concealed = _write(items, writer, progress, expected, max_frames)
         except BrokenPipeError:
             raise OutputError(f"{target}: closed by its reader") from None
         except OSError as error:
@@ -132,8 +140,8 @@ def decompress(
             logger.warning("%s: the first of %d frames was written", target, reader.frames)
     elapsed = time.monotonic() - began
     return DecodeStats(
-        info.width, info.height, count, decoder.frozen_frames, tuple(reader.damage),
-        elapsed, count / elapsed,
+        info.width, info.height, count, sum(last - first + 1 for first, last in concealed),
+        tuple(concealed), tuple(reader.damage), elapsed, count / elapsed,
     )  # fmt: skip
 
 
@@ -151,9 +159,11 @@ def _write(
     progress: Progress | None,
     expected: int,
     max_frames: int | None,
-) -> int:
-    """Returns how many frames were written. Raises FormatError beyond max_frames."""
+) -> tuple[int, list[tuple[int, int]]]:
+    """Returns how many frames were written, and the first and last of each run of concealed ones.
+    Raises FormatError beyond max_frames."""
     count = 0
+    concealed: list[tuple[int, int]] = []
     try:
         for item in items:
             if isinstance(item, AudioPacket):
@@ -162,6 +172,10 @@ def _write(
             if count == max_frames:  # whatever the index said
                 raise FormatError(f"there are more than {max_frames} frames in it")
             writer.write(item)
+            if item.concealed:
+                goes_on = bool(concealed) and concealed[-1][1] == count - 1
+                first = concealed.pop()[0] if goes_on else count
+                concealed.append((first, count))
             count += 1
             if progress:
                 progress(count, expected)
@@ -171,7 +185,7 @@ def _write(
             writer.close()
     finally:
         writer.release()
-    return count
+    return count, concealed
 
 
 def _check_size(reader: Reader, max_pixels: int | None, max_frames: int | None) -> None:

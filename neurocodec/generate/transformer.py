@@ -35,6 +35,15 @@ class TransformerConfig:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"grid": list(self.grid)}
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TransformerConfig:
+        """Raises TypeError, ValueError for what is not one."""
+        config = cls(**values | {"grid": tuple(values["grid"])})
+        numbers = (config.layers, config.width, config.heads, config.bits, config.classes)
+        if len(config.grid) != 3 or min(*numbers, *config.grid) < 1 or config.width % config.heads:
+            raise ValueError("not the shape of a transformer")
+        return config
+
     @property
     def cells(self) -> int:
         t, h, w = self.grid
@@ -48,7 +57,7 @@ class TransformerConfig:
 
 
 # layers, width, heads; B and L are those of the paper
-SIZES = {"tiny": (2, 64, 2), "B": (12, 768, 12), "L": (24, 1024, 16)}
+SIZES = {"tiny": (2, 64, 2), "small": (4, 160, 5), "B": (12, 768, 12), "L": (24, 1024, 16)}
 
 
 def given_cells(task: str, grid: tuple[int, int, int]) -> Tensor:
@@ -101,9 +110,14 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, masked: Tensor, label: Tensor, task: Tensor) -> list[Tensor]:
         """tokens (B, N) int64 in the order of the grid, masked (B, N) bool, label (B,) with
         ``classes`` for none, task (B,) -> logits (B, N, 2^k) of each group."""
+        x = self.features(tokens, masked, label, task)
+        return [head(x) for head in self.heads]
+
+    def features(self, tokens: Tensor, masked: Tensor, label: Tensor, task: Tensor) -> Tensor:
+        """What the heads see of each cell, (B, N, width)."""
         x = self.places.expand(len(tokens), -1, -1)
         for k, words, part in zip(self.config.factors, self.words, self.split(tokens), strict=True):
             x = x + words(part.masked_fill(masked, 2**k))
         conditions = torch.stack([self.classes(label), self.tasks(task)], 1)
-        x = self.blocks(torch.cat([conditions, x], 1))[:, 2:]
-        return [head(x) for head in self.heads]
+        hidden: Tensor = self.blocks(torch.cat([conditions, x], 1))[:, 2:]
+        return hidden

@@ -16,12 +16,14 @@ Plane = NDArray[np.uint8]
 
 @dataclass
 class Frame:
-    """y: (H, W), u and v: (ceil(H/2), ceil(W/2)), uint8. pts: in units of the clip's time base."""
+    """y: (H, W), u and v: (ceil(H/2), ceil(W/2)), uint8. pts: in units of the clip's time base.
+    concealed: it was lost, and this stands in its place."""
 
     y: Plane
     u: Plane
     v: Plane
     pts: int
+    concealed: bool = False
 
     @property
     def planes(self) -> tuple[Plane, Plane, Plane]:

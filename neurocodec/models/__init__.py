@@ -2,7 +2,8 @@
 
 Metadata of the file: ``neurocodec`` holds JSON with name, tokenizer configuration and card. Tensors
 ``tokenizer.*`` are network weights (bf16 or float32), ``prior.*`` the entropy model's first counts,
-``generator.*`` the generator's integers and first counts, where there is one.
+``generator.*`` the generator's integers and first counts, where there is one, ``transformer.*`` the
+weights of a masked transformer, where there is one (see ``neurocodec/generate/model.py``).
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class Bundle:
     config: TokenizerConfig | MotionConfig
     card: dict[str, Any]  # what it was trained on and how
     generator_config: GeneratorConfig | None = None
+    transformer: dict[str, Any] | None = None  # its configuration, classes and the tokenizer's step
 
     @property
     def is_motion(self) -> bool:
@@ -163,6 +165,14 @@ class GeneratorParts:
     prior: Prior
 
 
+@dataclass(frozen=True)
+class TransformerParts:
+    """A masked transformer as it is written. facts: as of :class:`Bundle`. state: its weights."""
+
+    facts: dict[str, Any]
+    state: dict[str, Any]
+
+
 @functools.lru_cache(16)
 def _read(path: Path, modified: int) -> Bundle:
     try:
@@ -175,6 +185,7 @@ def _read(path: Path, modified: int) -> Bundle:
         return Bundle(
             path, str(description["name"]), digest, config, description.get("card", {}),
             None if generator is None else GeneratorConfig(**generator),
+            description.get("transformer"),
         )  # fmt: skip
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from None
@@ -233,6 +244,7 @@ def write_bundle(
     prior: Prior,
     card: dict[str, Any],
     generator: GeneratorParts | None = None,
+    transformer: TransformerParts | None = None,
 ) -> None:
     """Write a bundle: kernels in bf16, vectors in float32. The same input gives the same bytes."""
     import torch
@@ -252,6 +264,11 @@ def write_bundle(
             **generator.arrays, **{f"prior.{k}": v for k, v in generator.prior.items()}
         }.items():  # fmt: skip
             tensors[f"generator.{key}"] = torch.from_numpy(np.ascontiguousarray(array))
+    if transformer is not None:
+        description["transformer"] = transformer.facts
+        for key, value in transformer.state.items():
+            value = value.detach().cpu().to(torch.bfloat16 if value.dim() > 1 else torch.float32)
+            tensors[f"transformer.{key}"] = value.contiguous()
     data = save(tensors, {_KEY: json.dumps(description, sort_keys=True)})
     part = Path(f"{path}.part")
     part.write_bytes(data)

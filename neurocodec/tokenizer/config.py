@@ -17,6 +17,7 @@ BASE_SCALE = 4  # of an intra picture to its base
 
 
 STEP_LIMITS = (0.004, 4.0)  # of quantizer steps that an encoder chooses
+CODES_STEP = 0.8  # at which networks of the quantizer "codes", which has one quality, always run
 
 
 def step_of_quality(quality: float) -> float:
@@ -30,7 +31,8 @@ class TokenizerConfig:
 
     channels: width of each spatial level, finest first; the last level is at 1/8 resolution.
     latent_dim: D, dimensions of a cell's latent.
-    quantizer: "signs" (residual LFQ) or "levels" (integers as lookup-free bits).
+    quantizer: "signs" (residual LFQ), "levels" (integers as lookup-free bits) or "codes" (LFQ as in
+    the paper: each cell has all stages, and nothing is predicted).
     bits: K, channels of one stage's token.
     stages: S, largest depth of a cell.
     full_kernels: 3x3x3 kernels in the residual blocks, as published, instead of 1x3x3 and 3x1x1.
@@ -79,6 +81,18 @@ SIZES: dict[str, TokenizerConfig] = {
         latent_blocks_encoder=3,
         latent_blocks_decoder=4,
         refine_channels=48,
+    ),
+    # for generation: small pictures on a laptop CPU, one token of 12 bits for each cell
+    "codes": TokenizerConfig(
+        channels=(32, 96),
+        latent_blocks_encoder=1,
+        latent_blocks_decoder=2,
+        frame_blocks_decoder=1,
+        refine_channels=16,
+        latent_dim=96,
+        quantizer="codes",
+        bits=12,
+        stages=1,
     ),
     # widths and depths of MAGVIT-v2 (arXiv 2310.05737, appendix A.1)
     "paper": TokenizerConfig(

@@ -167,3 +167,10 @@ class ResidualLFQ(nn.Module):
     def dequantize(self, tokens: Tensor, depth: Tensor, kind: int, step: Tensor) -> Tensor:
         """tokens (N, S, K) -> quantized residual (N, D). The depth is implied by the tokens."""
         return tokens.flatten(1).to(self.expand.dtype) @ self.expand[kind].flatten(0, 1)
+
+
+class CodeLFQ(ResidualLFQ):
+    """As the paper has it: every cell has every stage, so that a cell is always so many tokens."""
+
+    def choose_depth(self, errors: Tensor, step: Tensor) -> Tensor:
+        return torch.full((len(errors),), self.stages, device=errors.device)

@@ -9,6 +9,7 @@ changed needs no stage at all.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -17,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .causal import Cache, CausalConv3d, FrameNorm, ResBlock, group_frames, ungroup_frames
-from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE, TokenizerConfig
+from .config import CODES_STEP, SPATIAL_STRIDE, TEMPORAL_STRIDE, TokenizerConfig
 from .levels import LevelLFQ
-from .lfq import LAMBDA_PER_STEP2, ResidualLFQ
+from .lfq import LAMBDA_PER_STEP2, CodeLFQ, ResidualLFQ
 from .patch import group_basis, repeat_last_frame, shuffle, unshuffle
 
 _CONDITION = 64  # width of what conditions the decoder's norms
+_QUANTIZERS = {"levels": LevelLFQ, "signs": ResidualLFQ, "codes": CodeLFQ}
 
 
 class Encoder(nn.Module):
@@ -32,6 +34,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: TokenizerConfig, analysis: Tensor) -> None:
         super().__init__()
+        self.config = config
         self.register_buffer("analysis", analysis, persistent=False)
         self.correction = nn.Parameter(torch.zeros_like(analysis))
         widths = config.channels
@@ -53,6 +56,7 @@ class Encoder(nn.Module):
         self, planes: Tensor, step: Tensor, cache: Cache | None = None, started: bool = False
     ) -> Tensor:
         """step: (B,), the dial of quality."""
+        step = _step_of(self.config, step)
         planes = planes - 0.5
         patches = group_frames(unshuffle(planes), started)
         linear = _map(self.analysis + self.correction, patches)
@@ -76,6 +80,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: TokenizerConfig, synthesis: Tensor) -> None:
         super().__init__()
+        self.config = config
         self.register_buffer("synthesis", synthesis, persistent=False)
         self.correction = nn.Parameter(torch.zeros_like(synthesis))
         self.stages = config.stages
@@ -109,6 +114,7 @@ class Decoder(nn.Module):
         started: bool = False,
     ) -> Tensor:
         """step: (B,), the dial of quality."""
+        step = _step_of(self.config, step)
         linear = _map(self.synthesis + self.correction, q)
         planes = shuffle(ungroup_frames(linear, started))
         depth = depth[:, None].to(q.dtype)
@@ -166,12 +172,13 @@ class Tokenizer(nn.Module):
         self.encoder = Encoder(config, analysis)
         self.decoder = Decoder(config, synthesis)
         self.predictor = Predictor(config, repeat_last_frame(analysis, synthesis))
-        quantizer = LevelLFQ if config.quantizer == "levels" else ResidualLFQ
-        self.lfq = quantizer(config.latent_dim, config.bits, config.stages)
+        self.lfq = _QUANTIZERS[config.quantizer](config.latent_dim, config.bits, config.stages)
 
     def predict(self, previous: Tensor | None, like: Tensor) -> Tensor:
         """Prediction of a latent frame (B, D, h, w) from the quantized one before, if any."""
-        return torch.zeros_like(like) if previous is None else self.predictor(previous)
+        if previous is None or isinstance(self.lfq, CodeLFQ):
+            return torch.zeros_like(like)
+        return self.predictor(previous)
 
     @torch.no_grad()
     def quantize(
@@ -198,7 +205,7 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def init_stages(self, planes: Tensor, steps: tuple[float, float]) -> None:
-        """Start the stages of a "signs" quantizer from clips (B, 6, 1 + 4n, H/2, W/2).
+        """Start the stages of a "signs" or "codes" quantizer from clips (B, 6, 1 + 4n, H/2, W/2).
 
         steps: smallest and largest that will be used. Does nothing with "levels".
         """
@@ -209,8 +216,9 @@ class Tokenizer(nn.Module):
         first, rest = z[:, :, 0], z[:, :, 1:].float()
         self.lfq.init_stages(0, _cells(first.float()), (low, high))
         if rest.shape[2]:
-            predicted = [self.predictor(z[:, :, t].float()) for t in range(rest.shape[2])]
-            residuals = [_cells(rest[:, :, t] - p) for t, p in enumerate(predicted)]
+            frames = [z[:, :, t].float() for t in range(z.shape[2])]
+            pairs = itertools.pairwise(frames)
+            residuals = [_cells(frame - self.predict(before, frame)) for before, frame in pairs]
             self.lfq.init_stages(1, torch.cat(residuals), (low, high))
 
     def forward(self, planes: Tensor, step: Tensor) -> TrainingOutput:
@@ -269,6 +277,10 @@ def _map(matrix: Tensor, x: Tensor) -> Tensor:
 
 def _blocks(n: int, width: int, full_kernels: bool, condition: int = 0) -> nn.ModuleList:
     return nn.ModuleList(ResBlock(width, full_kernels, condition) for _ in range(n))
+
+
+def _step_of(config: TokenizerConfig, step: Tensor) -> Tensor:
+    return torch.full_like(step, CODES_STEP) if config.quantizer == "codes" else step
 
 
 def _log(step: Tensor) -> Tensor:

@@ -61,11 +61,18 @@ def _lines(data: Path) -> list[Path]:
         lines = data.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{data}: {getattr(error, 'strerror', None) or 'not text'}") from None
-    paths = [data.parent / line.strip() for line in lines if line.strip()]
+    paths = [_named(data.parent, line.strip()) for line in lines if line.strip()]
     for path in paths:
         if not path.is_file():
             raise DataError(f"{data}: {path}: no such file")
     return paths
+
+
+def _named(folder: Path, line: str) -> Path:
+    """The file of a line. The lists of UCF-101 have the number of the class behind it."""
+    path = folder / line
+    name, _, number = line.rpartition(" ")
+    return folder / name if number.isdecimal() and name and not path.is_file() else path
 
 
 def _entries(path: Path, label: str) -> list[Entry]:

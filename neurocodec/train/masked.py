@@ -1,7 +1,7 @@
 """Training of the masked transformer: masked token modelling with the cosine schedule.
 
 Class and task are conditions; the class is left out now and then, for classifier-free guidance;
-targets are smoothed. Tokens are made once, by a tokenizer with the quantizer "signs".
+targets are smoothed. Tokens are made once, by a tokenizer with the quantizer "codes" or "signs".
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,17 @@ from .. import models
 from ..device import autocast
 from ..errors import InputError, UsageError
 from ..files import replacing
+from ..generate.model import first_tokens
 from ..generate.sample import cosine_masked
 from ..generate.transformer import SIZES, TASKS, Transformer, TransformerConfig, given_cells
 from ..tokenizer.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, step_of_quality
-from ..tokenizer.lfq import ResidualLFQ, pack_bits
-from ..tokenizer.model import Tokenizer
 from .listing import list_media
 from .ranks import current, parallel
 from .run import Run, refuse_folder_of_a_run
 from .stream import StreamBatches
 
 logger = logging.getLogger(__name__)
+RESULT = "transformer.safetensors"  # what a run leaves
 HELD_OUT = 20  # every so many clips, one is not trained on
 
 
@@ -72,25 +72,6 @@ class MaskedConfig:
             names = ", ".join(TASKS)
             raise UsageError(f"task_odds {self.task_odds!r}: give numbers for {names}") from None
         return [value / sum(values) for value in values]
-
-
-@torch.no_grad()
-def first_tokens(tokenizer: Tokenizer, planes: Tensor, step: float) -> Tensor:
-    """Tokens (B, T', h, w) int64 of the first stage, which every cell gets here, of clips (B, 6, T,
-    H/2, W/2) in 0..1. Raises UsageError for another quantizer than "signs"."""
-    lfq = tokenizer.lfq
-    if not isinstance(lfq, ResidualLFQ):
-        raise UsageError('a transformer needs a tokenizer of quantizer "signs", such as size paper')
-    z = tokenizer.encoder(planes, planes.new_full((len(planes),), step)).float()
-    previous: Tensor | None = None
-    found = []
-    for i in range(z.shape[2]):
-        prediction = tokenizer.predict(previous, z[:, :, i])
-        bits = (z[:, :, i] - prediction).movedim(1, -1) @ lfq.project[min(i, 1), 0] >= 0
-        signs = torch.where(bits, 1.0, -1.0)
-        previous = prediction + (signs @ lfq.expand[min(i, 1), 0]).movedim(-1, 1)
-        found.append(pack_bits(bits))
-    return torch.stack(found, 1)
 
 
 @dataclass
@@ -237,7 +218,13 @@ class MaskedRun(Run):
 
     def export(self, path: Path) -> None:
         """The averaged weights, with configuration, classes and tokenizer's hash beside them."""
-        facts = {**self.shape.to_dict(), "classes": self.tokens.classes}
+        facts = {
+            **self.shape.to_dict(),
+            "classes": self.tokens.classes,
+            "step": step_of_quality(self.config.quality),
+            "card": {"steps": self.done, "hours": round(self.seconds / 3600, 2),
+                     "config": asdict(self.config)},
+        }  # fmt: skip
         with replacing(path, overwrite=True) as part:
             weights = {k: v.cpu().contiguous() for k, v in self.average.items()}
             save_file(weights, part, {"neurocodec": json.dumps(facts)})
@@ -256,8 +243,10 @@ def train_transformer(
     result is ``out/transformer.safetensors``. Raises DataError, InputError, UsageError."""
     if not resume:
         refuse_folder_of_a_run(out)
-    if bundle.config.quantizer != "signs":
-        raise UsageError(f'{bundle.name}: a transformer needs a tokenizer of quantizer "signs"')
+    if bundle.config.quantizer not in ("codes", "signs"):
+        raise UsageError(
+            f'{bundle.name}: a transformer needs a tokenizer of quantizer "codes" or "signs"'
+        )
     out.mkdir(parents=True, exist_ok=True)
     file, ranks = out / "tokens.safetensors", current()
     if ranks.first and not file.exists():
@@ -271,4 +260,23 @@ def train_transformer(
         run.resume()
     run.loop(iter(lambda: None, 0), run.step, run.validate, progress)
     if ranks.first:
-        run.export(out / "transformer.safetensors")
+        run.export(out / RESULT)
+
+
+def add_transformer(bundle: models.Bundle, run: Path, target: Path) -> None:
+    """Write ``bundle`` with the transformer that a run made for it. Raises InputError."""
+    path = run / RESULT
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["neurocodec"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        kept = {k: facts[k] for k in ("classes", "step")} | {"config": facts["transformer"]}
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+        raise InputError(f"{path}: not what a run of a transformer leaves") from None
+    if facts["tokenizer"] != bundle.hash.hex():
+        raise InputError(f"{path}: made for the tokens of another model than {bundle.name}")
+    models.write_bundle(
+        target, target.stem, bundle.tokenizer(), bundle.prior(),
+        bundle.card | {"transformer": facts.get("card")}, None,
+        models.TransformerParts(kept, state),
+    )  # fmt: skip

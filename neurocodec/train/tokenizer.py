@@ -59,7 +59,7 @@ class Trainer(Run):
             if isinstance(block, ResBlock):
                 block.recompute = config.recompute
         # quantizer "signs" has stages that a batch may not reach
-        self.net: nn.Module = parallel(self.model, self.device, shape.quantizer == "signs")
+        self.net: nn.Module = parallel(self.model, self.device, shape.quantizer != "levels")
         if config.compile:
             self.net = torch.compile(self.net)  # type: ignore[assignment]
         features = load_features(config.features, self.device) if config.perceptual else None

@@ -12,6 +12,8 @@ from safetensors import safe_open
 from neurocodec import models
 from neurocodec.entropy.adaptive import empty_prior
 from neurocodec.errors import InputError, UsageError
+from neurocodec.generate import clips, start
+from neurocodec.generate.exact import ExactTransformer
 from neurocodec.generate.sample import cosine_masked, sample
 from neurocodec.generate.transformer import (
     SIZES,
@@ -22,7 +24,13 @@ from neurocodec.generate.transformer import (
 )
 from neurocodec.tokenizer.config import SIZES as TOKENIZERS
 from neurocodec.train.export import export
-from neurocodec.train.masked import MaskedConfig, MaskedRun, TokenSet, train_transformer
+from neurocodec.train.masked import (
+    MaskedConfig,
+    MaskedRun,
+    TokenSet,
+    add_transformer,
+    train_transformer,
+)
 from neurocodec.train.run import load_checkpoint
 from tests.conftest import tiny_tokenizer, write_clip
 
@@ -96,13 +104,11 @@ def test_it_learns_classes_and_samples_them(tmp_path: Path) -> None:
     losses = [run.step(None)["nats"] for _ in range(60)]
     assert losses[-1] < 0.3 * losses[0]
     run.model.eval()
-    drawn = sample(
-        run.model, torch.zeros(2, 32, dtype=torch.long), torch.tensor([0, 1]), guidance=2.0
-    )
+    model, labels = ExactTransformer(run.model), torch.tensor([0, 1])
+    none = torch.zeros(32, dtype=torch.bool)
+    drawn = sample(model, torch.zeros(2, 32, dtype=torch.long), labels, none, guidance=2.0)
     expected = two_classes().tokens[:2]
     assert (drawn == expected).float().mean() > 0.9
-    kept = sample(run.model, expected ^ 1, torch.tensor([0, 1]), "predict", steps=3)
-    assert torch.equal(kept[:, :16], expected[:, :16] ^ 1)  # the first latent frame was given
 
 
 def test_label_smoothing_keeps_the_loss_up(tmp_path: Path) -> None:
@@ -147,12 +153,31 @@ def test_a_run_from_folders_to_weights(signs: models.Bundle, tmp_path: Path) -> 
         assert facts["tokenizer"] == signs.hash.hex()
     with pytest.raises(InputError, match="transformer"):
         export(out, tmp_path / "x.safetensors", None, 1)
+    whole = tmp_path / "whole.safetensors"
+    add_transformer(signs, out, whole)
+    model = start(str(whole), "cpu")
+    assert (model.classes, model.frames, model.size) == (["jump", "run"], 5, (32, 32))
+    found = tokens.tokens[:1]
+    seen = [torch.zeros(1, 32, dtype=torch.bool), torch.zeros(1).long(), torch.zeros(1).long()]
+    with safe_open(out / "transformer.safetensors", framework="pt") as file:
+        trained = Transformer(model.transformer.config).eval()
+        trained.load_state_dict({k: file.get_tensor(k) for k in file.keys()})  # noqa: SIM118
+    for a, b in zip(model.transformer(found, *seen), trained(found, *seen), strict=True):
+        assert (a - b).abs().max() < 0.02 * b.std() + 0.02  # kernels are bf16 in the bundle
+    assert clips.generate(model, [0, 1], steps=2).shape == (2, 6, 5, 16, 16)
+    with pytest.raises(InputError, match="another model"):
+        add_transformer(models.read_bundle(whole), out, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="not what a run"):
+        add_transformer(signs, tmp_path, tmp_path / "x.safetensors")
 
 
 def test_what_does_not_fit(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="signs"):
         train_transformer(models.read_bundle(tiny), tmp_path, tmp_path / "run", CONFIG)
-    for changes, words in (({"size": "XL"}, "tiny, B, L"), ({"task_odds": "1,2"}, "numbers for")):
+    for changes, words in (
+        ({"size": "XL"}, "tiny, small, B, L"),
+        ({"task_odds": "1,2"}, "numbers for"),
+    ):
         with pytest.raises(UsageError, match=words):
             MaskedRun(dataclasses.replace(CONFIG, **changes), two_classes(), 10, tmp_path, "cpu")
     (tmp_path / "tokens.safetensors").write_bytes(b"no")

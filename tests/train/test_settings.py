@@ -10,9 +10,11 @@ from PIL import Image
 from torch import nn
 
 from neurocodec.errors import InputError, UsageError
+from neurocodec.generate.transformer import SIZES as TRANSFORMERS
 from neurocodec.tokenizer.config import SIZES
 from neurocodec.train.board import Board
 from neurocodec.train.cost import STATE_BYTES, estimate
+from neurocodec.train.masked import MaskedConfig
 from neurocodec.train.objective import TrainConfig
 from neurocodec.train.settings import (
     build,
@@ -31,9 +33,17 @@ def test_configuration_survives_toml(tmp_path: Path) -> None:
     assert build(TrainConfig, read_recipe(str(file))) == config
 
 
+OF_TRANSFORMERS = ("imagenet", "kinetics-600", "ucf-101")
+
+
 def test_recipes_of_the_package_are_complete() -> None:
     assert {"paper", "paper-images", "perceptual"} <= set(recipes())
-    for name in recipes():
+    assert set(OF_TRANSFORMERS) <= set(recipes())
+    for name in OF_TRANSFORMERS:
+        masked = build(MaskedConfig, read_recipe(name))
+        assert masked.size in TRANSFORMERS
+        assert sum(masked.odds()) == 1
+    for name in set(recipes()) - set(OF_TRANSFORMERS):
         config = build(TrainConfig, read_recipe(name))
         assert config.size in SIZES
         assert config.adversarial > 0

@@ -4,8 +4,10 @@ import io
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from neurocodec.errors import DataError
 from neurocodec.train.data import load_sources
@@ -141,3 +143,33 @@ def test_links_in_a_shard_are_passed_over(tmp_path: Path) -> None:
         info.size = len(clip)
         tar.addfile(info, io.BytesIO(clip))
     assert [e.name for e in list_media(tmp_path / "a.tar")] == ["b"]
+
+
+def test_layouts_of_data_sets(tmp_path: Path) -> None:
+    """ImageNet, Kinetics-600 and UCF-101 as they come, and a list of UCF-101's own."""
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
+    clips = {
+        "imagenet": ["n01440764/n01440764_10026.JPEG", "n01443537/n01443537_2.JPEG"],
+        "kinetics": ["riding a bike/-3B32lodo2M_000059_000069.mp4", "yoga/__NrybzYzUg_1_11.mp4"],
+        "ucf": ["ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi", "YoYo/v_YoYo_g25_c05.avi"],
+    }
+    for data_set, names in clips.items():
+        for name in names:
+            path = tmp_path / data_set / name
+            path.parent.mkdir(parents=True)
+            if path.suffix == ".JPEG":
+                photo.save(path)
+            else:
+                codec = "mpeg4" if path.suffix == ".avi" else "libx264"
+                write_clip(path, 6, 48, 48, codec=codec)
+        frames = 1 if data_set == "imagenet" else 5
+        batches = StreamBatches(list_media(tmp_path / data_set), 1, frames, 32)
+        assert batches.classes == [name.split("/")[0] for name in names]
+        found = [batches.labelled(i, 0) for i in range(2)]
+        assert sorted(label for _, label in found) == [0, 1]
+        assert all(clip.shape == (6, frames, 16, 16) for clip, _ in found)
+        assert batches.skipped == 0
+    split = tmp_path / "ucf" / "trainlist01.txt"
+    split.write_text(f"{clips['ucf'][1]} 101\n")
+    (entry,) = list_media(split)
+    assert (entry.label, entry.name) == ("YoYo", "v_YoYo_g25_c05")
