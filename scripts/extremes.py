@@ -186,7 +186,7 @@ def sizes(folder: Path, model: list[str]) -> list[str]:
 def write_bent(path: Path, shift: Fraction) -> Path:
     """A B-pyramid in .mp4, whose edit list (for the decoder's delay) begins later by ``shift``."""
     options = {"preset": "medium", "x264-params": "bframes=7:b-pyramid=strict:b-adapt=0"}
-    write(path, Case("", frames=50, options=options))
+    write(path, Case("", frames=25, options=options))
     data = bytearray(path.read_bytes())
     at = data.index(b"elst") + 4 + 4 + 4 + 4  # version and flags, count, duration of the edit
     begin = int.from_bytes(data[at : at + 4], "big")
@@ -198,8 +198,8 @@ def write_bent(path: Path, shift: Fraction) -> Path:
 
 
 def write_resized(path: Path) -> Path:
-    """25 pictures of one size, then 25 of another."""
-    parts = [write(path.with_name(f"{n}.ts"), Case("", (n, n), 25)) for n in (64, 96)]
+    """10 pictures of one size, then 10 of another."""
+    parts = [write(path.with_name(f"{n}.ts"), Case("", (n, n), 10)) for n in (64, 96)]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
 
@@ -226,11 +226,11 @@ class Odd:
 
 
 ODD = [
-    Odd("B-pyramid, edit list", "a.mp4", lambda path: write_bent(path, Fraction(0)), 50),
-    Odd("edit list that begins at 0.4 s", "b.mp4", lambda p: write_bent(p, Fraction(2, 5)), 40),
-    Odd("resolution changes", "a.ts", write_resized, 50, "the resolution changes"),
+    Odd("B-pyramid, edit list", "a.mp4", lambda path: write_bent(path, Fraction(0)), 25),
+    Odd("edit list that begins at 0.4 s", "b.mp4", lambda p: write_bent(p, Fraction(2, 5)), 15),
+    Odd("resolution changes", "a.ts", write_resized, 20, "the resolution changes"),
     Odd("no timestamps", "a.h264", lambda path: write(path, Case("")), 10, "no timestamps in it"),
-    Odd("no frames, mp4", "c.mp4", write_empty, 0, "no frames could be read"),
+    Odd("no frames, mp4", "c.mp4", write_empty, 0, "no video stream in it"),
     Odd("no frames, y4m", "a.y4m", _write_header, 0, "no frames could be read"),
 ]
 
