@@ -2,11 +2,13 @@
 
     python -m scripts.fuzz read --count 200000
     python -m scripts.fuzz decode --count 2000 [--keep FOLDER]
+    python -m scripts.fuzz bundle --count 2000
 
-Mutates the golden files (tests/mutations.py), by a seed: case number N of a seed is always the
-same file. A finding is an exception other than the program's own, more than SECONDS of CPU for a
-file, or a resident set that reaches MEMORY; its file goes to the folder of --keep. Prints counts of
-how the cases ended, and the largest figures. Exit status 1 if there was a finding.
+Mutates the golden files, or the bundles that they are decoded with (tests/mutations.py), by a seed:
+case number N of a seed is always the same file. A finding is an exception other than the program's
+own, more than SECONDS of CPU for a file, or a resident set that reaches MEMORY; its file goes to
+the folder of --keep. Prints counts of how the cases ended, and the largest figures. Exit status 1
+if there was a finding.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import collections
 import faulthandler
+import hashlib
 import logging
 import random
 import resource
@@ -22,13 +25,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neurocodec.bitstream.describe import describe
 from neurocodec.bitstream.reader import Reader
 from neurocodec.errors import Error
-from tests.mutations import mutate
+from neurocodec.models import read_bundle
+from tests.mutations import assemble, mutate, mutate_bundle, pieces_of
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 SECONDS = 10.0
@@ -60,6 +64,15 @@ def decode(path: Path, bundle: Path, suffix: str) -> str:
     return "damaged" if stats.damage else "whole"
 
 
+def decode_with(path: Path, bundle: Path, suffix: str) -> str:
+    """Decode a whole file with a hostile bundle, by whose hash it asks for it."""
+    header, *others = pieces_of(path.read_bytes())
+    digest = hashlib.sha256(bundle.read_bytes()).digest()
+    path.write_bytes(assemble([replace(header, payload=digest + header.payload[32:]), *others]))
+    read_bundle(bundle).tokenizer()
+    return decode(path, bundle, suffix)
+
+
 def bundle_of(path: Path) -> Path:
     own = path.with_suffix(".safetensors")
     return own if own.exists() else path.parent / "tiny.safetensors"
@@ -80,21 +93,31 @@ class Outcome:
 
 
 def run(what: str, cases: Iterable[int], seed: str, keep: Path | None = None) -> Outcome:
-    """what: "read" or "decode". keep: folder for the files of findings."""
+    """what: "read", "decode" or "bundle". keep: folder for the files of findings."""
     files = sorted(path for path in GOLDEN.rglob("*.nc") if bundle_of(path).exists())
     data = {path: path.read_bytes() for path in files}
     out = Outcome(collections.Counter(), [])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "case.nc"
+        path, bundle = Path(folder) / "case.nc", Path(folder) / "case.safetensors"
         for number in cases:
             generator = random.Random(f"{seed}/{number}")
             source, suffix = generator.choice(files), generator.choice(TARGETS)
-            case = mutate(data[source], list(data.values()), generator)
-            path.write_bytes(case)
+            if what == "bundle":
+                case = mutate_bundle(bundle_of(source).read_bytes(), generator)
+                bundle.write_bytes(case)
+                path.write_bytes(data[source])
+            else:
+                case = mutate(data[source], list(data.values()), generator)
+                path.write_bytes(case)
             before, start = peak(), time.process_time()
             found = ""
             try:
-                end = read(path) if what == "read" else decode(path, bundle_of(source), suffix)
+                if what == "bundle":
+                    end = decode_with(path, bundle, suffix)
+                elif what == "decode":
+                    end = decode(path, bundle_of(source), suffix)
+                else:
+                    end = read(path)
             except Error as error:
                 end = type(error).__name__
             except Exception:
@@ -111,13 +134,14 @@ def run(what: str, cases: Iterable[int], seed: str, keep: Path | None = None) ->
                 print(out.findings[-1], flush=True)
                 if keep:
                     keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{what}-{seed}-{number}{suffix}.nc").write_bytes(case)
+                    kept = bundle.suffix if what == "bundle" else f"{suffix}.nc"
+                    (keep / f"{what}-{seed}-{number}{kept}").write_bytes(case)
     return out
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["read", "decode"])
+    parser.add_argument("what", choices=["read", "decode", "bundle"])
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", default="1")

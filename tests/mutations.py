@@ -6,11 +6,13 @@ parsers of payloads and the decoder instead of being found by a CRC.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from neurocodec.bitstream.payloads import End, IndexEntry, index_to_bytes
 from neurocodec.bitstream.sections import HEAD_BYTES, PREAMBLE_BYTES, SYNC, parse_head, preamble
@@ -219,3 +221,60 @@ _OF_FILES: tuple[Operation, ...] = (
     _spoil, _spoil, _spoil, _spoil_header, _drop, _repeat, _swap, _renumber, _retype, _lie_about,
     _damage, _take_in,
 )  # fmt: skip
+
+
+_SIZES: tuple[Any, ...] = (
+    0, 1, 2, 7, 16, 17, 64, 255, 256, 1024, 2048, 4096, 1 << 20, 1 << 31, 1 << 62, -1, 0.5, 1e300,
+    True, None, "8", [], [16], [16, 16], [2048] * 3, [1] * 1000, {},
+)  # fmt: skip
+_DTYPES = ("BF16", "F16", "F32", "F64", "I8", "U8", "I32", "BOOL", "F8_E4M3", "C64", "X")
+
+
+def mutate_bundle(data: bytes, random: Random) -> bytes:
+    """A hostile version of a model bundle: mostly of what its head says, sometimes of any byte."""
+    if random.random() < 0.1:
+        return _mutate_bytes(data, random)
+    size = int.from_bytes(data[:8], "little")
+    head, body = json.loads(data[8 : 8 + size]), bytearray(data[8 + size :])
+    for _ in range(random.choice((1, 1, 2, 3))):
+        kind = random.randrange(10)
+        if kind < 6:
+            _spoil_description(head["__metadata__"], random)
+        elif kind < 9:
+            _spoil_tensor(head, random)
+        elif body:
+            at = random.randrange(len(body))
+            body[at : at + 256] = random.randbytes(len(body[at : at + 256]))
+    text = json.dumps(head).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(body)
+
+
+def _spoil_description(metadata: dict[str, str], random: Random) -> None:
+    """A size of a network becomes one of those that programs stumble over."""
+    try:
+        description = json.loads(metadata["neurocodec"])
+        part = random.choice([k for k in ("tokenizer", "generator", "name") if k in description])
+        sizes = description if part == "name" else description[part]
+        key = random.choice(sorted(sizes))
+        if random.random() < 0.1:
+            del sizes[key]
+        else:
+            sizes[key] = random.choice((*_SIZES, *sizes.values()))
+        metadata["neurocodec"] = json.dumps(description)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError):  # spoiled
+        metadata["neurocodec"] = random.choice(("[" * 100_000, "[]", "{}", "1" * 10_000, "\0"))
+
+
+def _spoil_tensor(head: dict[str, Any], random: Random) -> None:
+    name = random.choice(sorted(set(head) - {"__metadata__"}))
+    tensor, kind = head[name], random.randrange(5)
+    if kind == 0:
+        del head[name]
+    elif kind == 1:
+        tensor["dtype"] = random.choice(_DTYPES)
+    elif kind == 2:
+        tensor["shape"] = random.choice((tensor["shape"][::-1], [1 << 40, 1 << 40], [], [0]))
+    elif kind == 3:
+        tensor["data_offsets"] = [random.choice((0, 1, 1 << 40, 1 << 63)) for _ in range(2)]
+    else:
+        head[random.choice(sorted(head))] = head.pop(name)

@@ -4,6 +4,8 @@ Whatever a file says, the answer is one of the program's own errors or a decoded
 """
 
 import io
+import json
+import resource
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurocodec import models
 from neurocodec.bitstream.payloads import IndexEntry, index_to_bytes
 from neurocodec.bitstream.reader import Reader
 from neurocodec.bitstream.sections import HEAD_BYTES, SYNC
 from neurocodec.cli import main
 from neurocodec.errors import Error, ModelError, UsageError
 from neurocodec.media.source import open_source
+from neurocodec.models import MAX_BLOCKS, MAX_CHANNELS, read_bundle
 from scripts import fuzz
 from tests.bitstream.small import HEADER, SMALL
 from tests.mutations import AUDIO, END, INDEX, TIMESTAMPS, VIDEO, Piece, assemble, pieces_of
@@ -25,12 +29,13 @@ from tests.mutations import AUDIO, END, INDEX, TIMESTAMPS, VIDEO, Piece, assembl
 PIECES = pieces_of(SMALL)
 
 
-@pytest.mark.parametrize(("what", "count"), [("read", 2000), ("decode", 30)])
+@pytest.mark.parametrize(("what", "count"), [("read", 2000), ("decode", 30), ("bundle", 60)])
 def test_mutated_files(what: str, count: int) -> None:
     out = fuzz.run(what, range(count), "tests")
     assert out.findings == []
     assert sum(out.ended.values()) == count
-    assert out.ended["damaged"] > count / 6  # damage is not only refused at the door
+    # damage is not only refused at the door
+    assert out.ended["whole" if what == "bundle" else "damaged"] > count / 8
 
 
 def test_a_finding_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +179,69 @@ def test_names_in_a_file_are_never_opened(tmp_path: Path, monkeypatch: pytest.Mo
     assert str(path) in opened
     assert str(trap) not in opened
     opened.clear()
+
+
+def rewritten(path: Path, target: Path, **tokenizer: object) -> Path:
+    """A bundle whose configuration says something else."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    description = json.loads(head["__metadata__"]["neurocodec"])
+    description["tokenizer"] |= tokenizer
+    head["__metadata__"]["neurocodec"] = json.dumps(description)
+    text = json.dumps(head).encode()
+    target.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    return target
+
+
+@pytest.mark.parametrize("change", [
+    {"context_blocks": 1 << 40}, {"context": 1 << 40}, {"width": MAX_CHANNELS + 1},
+    {"stages": 1 << 20}, {"bits": 1 << 20}, {"decoder_blocks": "8"}, {"context": 8.0},
+    {"quantizer": "none"}, {"context": True}, {"width": -1}, {"context": [8]},
+])  # fmt: skip
+def test_sizes_of_networks_are_limited(
+    change: dict[str, object], tiny_motion: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="not a neurocodec model bundle"):
+        read_bundle(rewritten(tiny_motion, tmp_path / "a.safetensors", **change))
+
+
+@pytest.mark.parametrize("family", ["motion", "magvit2"])
+def test_networks_are_not_larger_than_their_file(
+    family: str, tiny: Path, tiny_motion: Path, tmp_path: Path
+) -> None:
+    """Sizes within the limits, which would take 20 GB and more."""
+    change: dict[str, object] = {"context": MAX_CHANNELS, "context_blocks": MAX_BLOCKS}
+    if family == "magvit2":
+        change = {"channels": [MAX_CHANNELS] * 3, "full_kernels": True, "latent_blocks_encoder": 64}
+    source = tiny_motion if family == "motion" else tiny
+    bundle = read_bundle(rewritten(source, tmp_path / "a.safetensors", **change))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="larger networks than it holds"):
+        bundle.tokenizer()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+    assert read_bundle(source).tokenizer()  # the limit is gone
+
+
+def test_a_bundle_is_not_read_beyond_its_limit(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(tiny.read_bytes())
+    monkeypatch.setattr(models, "MAX_BUNDLE_BYTES", path.stat().st_size - 1)
+    with pytest.raises(ModelError, match="larger than the"):
+        read_bundle(path)
+    monkeypatch.setattr(models, "MAX_BUNDLE_BYTES", path.stat().st_size)
+    assert read_bundle(path).name == "tiny"
+
+
+def test_a_bundle_s_description_may_be_anything(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for text in ("[" * 100_000, "[]", "7", "1" * 10_000, '{"tokenizer": []}', '{"tokenizer": {}}'):
+        head = json.dumps({"__metadata__": {"neurocodec": text}}).encode()
+        path.write_bytes(len(head).to_bytes(8, "little") + head)
+        with pytest.raises(ModelError, match="not a neurocodec model bundle"):
+            read_bundle(path)
 
 
 def test_names_that_look_like_urls_are_files() -> None:

@@ -8,11 +8,13 @@ weights of a masked transformer, where there is one (see ``neurocodec/generate/m
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 DEFAULT = "motion-small"
+# What is accepted of a bundle. Its networks have no more parameters than the file has bytes.
+MAX_BUNDLE_BYTES = 1 << 31
+MAX_CHANNELS = 2048
+MAX_BLOCKS = 64  # residual blocks in a row
+MAX_LEVELS = 3  # spatial levels
+MAX_LATENT = 1024  # dimensions of a cell
+MAX_STAGES = 256
+MAX_BITS = 64
 _KEY = "neurocodec"
 # what reading a tensor raises: TypeError and AttributeError for types that numpy has not
 _UNREADABLE = (SafetensorError, OSError, TypeError, AttributeError)
@@ -143,14 +153,15 @@ class Bundle:
         """
         from ..device import channels_last
 
-        tokenizer = build(self.config)
         prefix = "tokenizer."
         try:
             with safe_open(self.path, framework="pt") as file:
                 names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                with _limited(self.path.stat().st_size):
+                    tokenizer = build(self.config)
                 state = {name.removeprefix(prefix): file.get_tensor(name).float() for name in names}
             tokenizer.load_state_dict(state)
-        except (SafetensorError, OSError, RuntimeError) as error:
+        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"{self.path}: {str(error).splitlines()[0]}") from None
         channels_last(tokenizer)
         return tokenizer.eval().requires_grad_(False)
@@ -173,14 +184,54 @@ class TransformerParts:
     state: dict[str, Any]
 
 
+def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
+    """Raises ValueError for what no networks are built of."""
+    limits = {"latent_dim": MAX_LATENT, "stages": MAX_STAGES, "bits": MAX_BITS}
+    for name, value in asdict(config).items():
+        if name in ("family", "quantizer", "full_kernels"):
+            continue
+        sizes = value if isinstance(value, tuple) else (value,)
+        low, high = (0, MAX_BLOCKS) if "blocks" in name else (1, limits.get(name, MAX_CHANNELS))
+        good = all(type(size) is int and low <= size <= high for size in sizes)
+        if not (good and 0 < len(sizes) <= MAX_LEVELS):
+            raise ValueError(name)
+    if config.quantizer not in ("levels", "signs", "codes"):
+        raise ValueError("quantizer")
+
+
+@contextlib.contextmanager
+def _limited(parameters: int) -> Iterator[None]:
+    """Modules that are built meanwhile raise ValueError at more parameters. They are counted as
+    soon as they are there, before their first values are written and so take memory."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    total = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal total
+        total += 0 if parameter is None else parameter.numel()
+        if total > parameters:
+            raise ValueError("its configuration is of larger networks than it holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 @functools.lru_cache(16)
 def _read(path: Path, modified: int) -> Bundle:
     try:
-        digest = hashlib.sha256(path.read_bytes()).digest()
+        with path.open("rb") as content:
+            if os.fstat(content.fileno()).st_size > MAX_BUNDLE_BYTES:
+                raise ModelError(f"{path}: larger than the {MAX_BUNDLE_BYTES} bytes of a bundle")
+            digest = hashlib.file_digest(content, "sha256").digest()
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
         description = json.loads(metadata[_KEY])
         config = config_from_dict(description["tokenizer"])
+        _check_sizes(config)
         generator = description.get("generator")
         return Bundle(
             path, str(description["name"]), digest, config, description.get("card", {}),
@@ -191,7 +242,7 @@ def _read(path: Path, modified: int) -> Bundle:
         raise ModelError(f"{path}: {error.strerror or error}") from None
     except SafetensorError:
         raise ModelError(f"{path}: not a safetensors file") from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise ModelError(f"{path}: not a neurocodec model bundle") from None
 
 
