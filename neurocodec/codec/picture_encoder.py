@@ -21,7 +21,7 @@ from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import MotionTokenizer, cell_steps
 from .frames import GopEnd, pad_planes
-from .lookahead import DETAIL, LONG, CutFinder, Thumbnail, mini_gop_length, thumbnail
+from .lookahead import LONG, CutFinder, Thumbnail, mini_gop_length, thumbnail
 from .pictures import PictureLoop, step_of
 from .search import Effort, search
 from .tokens import DEFAULT_SCALES, PictureTokens, grid_of, kind_of
@@ -109,7 +109,6 @@ class GopStream:
         self._waiting: list[tuple[Tensor, Thumbnail]] = []
 
     def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
-        """small: thumbnail of DETAIL."""
         if self._anchor_small is None:
             self._anchor_small = small
             yield self._loop.encode(Picture(0, (), 0), planes)
@@ -124,9 +123,7 @@ class GopStream:
         if not waiting:
             return
         assert self._anchor_small is not None
-        length = mini_gop_length(
-            self._anchor_small, [small for _, small in waiting], self._loop.step
-        )
+        length = mini_gop_length(self._anchor_small, [small for _, small in waiting])
         self._anchor_small = waiting[-1][1]
         for first in range(0, len(waiting), length):
             yield from self._mini_gop([planes for planes, _ in waiting[first : first + length]])
@@ -161,7 +158,8 @@ def tokenize_pictures(
         if isinstance(event, AudioPacket):
             yield event
             continue
-        cut = find_cuts and cuts.is_cut(thumbnail(event.y))
+        small = thumbnail(event.y)
+        cut = find_cuts and cuts.is_cut(small)
         if skip:
             skip -= 1
             continue
@@ -177,7 +175,7 @@ def tokenize_pictures(
             gop = GopStream(loop)
         pts.append(event.pts)
         planes = pad_planes([event])[:, :, 0].to(device)
-        yield from gop.add(planes, thumbnail(event.y, DETAIL))
+        yield from gop.add(planes, small)
     if gop is not None:
         yield from gop.flush()
         yield GopEnd(pts)

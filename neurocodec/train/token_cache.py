@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .. import models
 from ..bitstream.payloads import STEP_ONE
-from ..codec.lookahead import DETAIL, thumbnail
+from ..codec.lookahead import thumbnail
 from ..codec.picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES, GopStream, PictureEncoder
 from ..codec.tokens import (
     DEFAULT_SCALES,
@@ -100,7 +100,7 @@ def tokenized(
     for t in range(planes.shape[2]):
         picture = planes[:, :, t]
         y = (F.pixel_shuffle(picture[:, :4], 2)[0, 0] * 255).round().byte().numpy()
-        yield from stream.add(picture, thumbnail(y, DETAIL))
+        yield from stream.add(picture, thumbnail(y))
     yield from stream.flush()
 
 

@@ -17,8 +17,6 @@ from neurocodec.tokenizer.motion_model import MotionTokenizer
 class Recorder:
     """In place of an encoder of pictures: says which ones it got, and the number in each."""
 
-    step = 0.16
-
     def encode(self, picture: Picture, planes: torch.Tensor) -> tuple[Picture, int]:
         return picture, int(planes)
 
@@ -29,7 +27,7 @@ class Recorder:
 def coded(frames: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What a stream of so many frames has coded; lengths: what the lookahead says, in turn."""
     given = iter(lengths)
-    monkeypatch.setattr(picture_encoder, "mini_gop_length", lambda *_: next(given))
+    monkeypatch.setattr(picture_encoder, "mini_gop_length", lambda anchor, rest: next(given))
     stream = GopStream(Recorder())  # type: ignore[arg-type]
     small = np.zeros((16, 16), np.uint8)
     out = [item for i in range(frames) for item in stream.add(torch.tensor(i), small)]
