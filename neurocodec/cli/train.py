@@ -257,7 +257,8 @@ def transformer(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Train a masked transformer, for generation, on the tokens of a bundle of quantizer "signs".
+    """Train a masked transformer, for generation, on the tokens of a bundle of quantizer "codes" or
+    "signs".
 
     OUT gets transformer.safetensors beside what every run leaves.
     """

@@ -28,7 +28,7 @@ from ..entropy.generator import Generator, GeneratorConfig
 from ..entropy.motion import MOTION_PREFIX
 from ..entropy.motion import TABLES as MOTION_TABLES
 from ..errors import FormatError, ModelError, ModelMismatchError, UsageError, printable
-from ..tokenizer.config import KINDS, MotionConfig, TokenizerConfig, config_from_dict
+from ..tokenizer.config import KINDS, QUANTIZERS, MotionConfig, TokenizerConfig, config_from_dict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -195,7 +195,7 @@ def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
         good = all(type(size) is int and low <= size <= high for size in sizes)
         if not (good and 0 < len(sizes) <= MAX_LEVELS):
             raise ValueError(name)
-    if config.quantizer not in ("levels", "signs", "codes"):
+    if config.quantizer not in QUANTIZERS:
         raise ValueError("quantizer")
 
 

@@ -17,6 +17,7 @@ BASE_SCALE = 4  # of an intra picture to its base
 
 
 STEP_LIMITS = (0.004, 4.0)  # of quantizer steps that an encoder chooses
+QUANTIZERS = ("levels", "signs", "codes")
 CODES_STEP = 0.8  # at which networks of the quantizer "codes", which has one quality, always run
 
 
