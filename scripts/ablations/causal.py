@@ -32,7 +32,9 @@ from .parts import (
     figure,
     guarded,
     load,
+    make_folder,
     once,
+    positive,
     quality,
     st_lpips,
     table,
@@ -43,8 +45,8 @@ from .parts import (
 
 BITS = 12
 BATCH, FRAMES = 8, 9
-HELD_CLIPS = 256
-JUDGED = 96  # of them, by ST-LPIPS
+HELD_CLIPS = 128
+JUDGED = 32  # of them, by ST-LPIPS
 
 
 class CentredConv3d(CausalConv3d):
@@ -93,14 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=positive, default=200)
+    parser.add_argument("--seeds", type=positive, default=1)
     parser.add_argument("--quick", action="store_true", help="a few steps: a test")
     options = parser.parse_args(arguments)
     steps, seeds, count = options.steps, options.seeds, HELD_CLIPS
     if options.quick:
         steps, seeds, count = 2, 1, 2
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     learnt, held = load(options.data, FRAMES)
     clips = Batches(held, count, FRAMES, CROP, 1, 0.0).batch(0)
     found: dict[str, list[Figures]] = {}

@@ -37,7 +37,9 @@ from .parts import (
     coded,
     figure,
     guarded,
+    make_folder,
     once,
+    positive,
     table,
     tokenizer_config,
     train_config,
@@ -47,7 +49,7 @@ from .parts import train as train_tokenizer
 BITS = (10, 12, 14)
 PAPER_BITS = 18  # of which memory is worked out, not measured
 SIZE, BATCH, FRAMES = "tiny", 8, 5
-CLIPS = 1600  # one of ONE_OF is held out
+CLIPS = 1280  # one of ONE_OF is held out
 MIB = 2**20
 
 
@@ -108,14 +110,14 @@ def logits_mib(shape: TransformerConfig) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=500, help="of a transformer")
-    parser.add_argument("--tokenizer-steps", type=int, default=300)
+    parser.add_argument("--steps", type=positive, default=300, help="of a transformer")
+    parser.add_argument("--tokenizer-steps", type=positive, default=150)
     parser.add_argument("--quick", action="store_true", help="a few steps, one size: a test")
     options = parser.parse_args(arguments)
     steps, tokenizer_steps, sizes, clips = options.steps, options.tokenizer_steps, BITS, CLIPS
     if options.quick:
         steps, tokenizer_steps, sizes, clips = 2, 2, (10,), 2 * ONE_OF
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     found: dict[tuple[int, bool], Figures] = {}
     shape = None
     for bits in sizes:

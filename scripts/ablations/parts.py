@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import json
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from neurocodec.bench import perceptual
 from neurocodec.device import autocast
-from neurocodec.errors import DataError, Error, UsageError
+from neurocodec.errors import DataError, Error, OutputError, UsageError
 from neurocodec.files import replacing
 from neurocodec.tokenizer.config import CODES_STEP, TokenizerConfig
 from neurocodec.tokenizer.lfq import pack_bits
@@ -198,6 +199,21 @@ def figure(file: Path, panels: int) -> Iterator[list[Axes]]:
         with replacing(file, overwrite=True) as part:
             drawn.savefig(part, dpi=90, format="png")
         pyplot.close(drawn)
+
+
+def positive(text: str) -> int:
+    """An option's value. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def make_folder(out: Path) -> None:
+    """Raises OutputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror}") from None
 
 
 def guarded(main: Callable[[], None]) -> None:

@@ -31,7 +31,9 @@ from .parts import (
     figure,
     guarded,
     load,
+    make_folder,
     once,
+    positive,
     quality,
     st_lpips,
     table,
@@ -42,10 +44,10 @@ from .parts import (
 )
 
 BITS = (6, 8, 10, 12, 14)
-BATCH = 32  # pictures
+BATCH = 16  # pictures
 CELLS = BATCH * (CROP // SPATIAL_STRIDE) ** 2  # of a batch
-HELD_PICTURES = 1024  # 64 cells each
-JUDGED = 128  # of them, by ST-LPIPS
+HELD_PICTURES = 768  # 64 cells each
+JUDGED = 48  # of them, by ST-LPIPS
 
 
 class VectorQuantizer(CodeLFQ):
@@ -57,7 +59,7 @@ class VectorQuantizer(CodeLFQ):
     chosen for PATIENCE steps is moved to a latent of the batch (Dhariwal et al., arXiv 2005.00341).
     """
 
-    DECAY, PATIENCE = 0.99, 50
+    DECAY, PATIENCE = 0.99, 100
     codebook: Tensor
     sums: Tensor
     counts: Tensor
@@ -146,14 +148,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=positive, default=300)
+    parser.add_argument("--seeds", type=positive, default=1)
     parser.add_argument("--quick", action="store_true", help="a few steps, two sizes: a test")
     options = parser.parse_args(arguments)
     steps, sizes, held_count = options.steps, BITS, HELD_PICTURES
     if options.quick:
         steps, sizes, held_count = 2, (4, 6), 4
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     learnt, held = load(options.data, 1)
     pictures = Batches(held, held_count, 1, CROP, 1, 0.5).batch(0)
     found: dict[tuple[str, int], list[Figures]] = {}

@@ -170,3 +170,12 @@ def test_factorization(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0] for row in rows] == ["9 + 1", "10", "9 + 9", "18"]
     assert all(0 < float(row[1]) < 12 for row in rows[:2])
     assert float(rows[3][3]) == 4 * 128 * 2**18 / 2**20
+
+
+def test_nothing_to_train_on_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parts.guarded(lambda: vocabulary.main([str(tmp_path), str(tmp_path / "out"), "--quick"]))
+    assert ended.value.code == 3
+    assert capsys.readouterr().err.count("\n") == 1
