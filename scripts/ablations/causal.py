@@ -132,7 +132,7 @@ def report(found: dict[str, list[Figures]], out: Path) -> None:
         for seed, t in enumerate(trials)
     ]  # fmt: skip
     table(head, rows, out / "causal.md")
-    with figure(out / "causal.png", 1) as (place,):
+    with figure(out / "causal.png", 1, width=6.0) as (place,):
         for kind, trials in found.items():
             frames = [mean(values) for values in zip(*(t["frames"] for t in trials), strict=True)]
             (line,) = place.plot(range(1, len(frames) + 1), frames, label=kind)
@@ -141,7 +141,7 @@ def report(found: dict[str, list[Figures]], out: Path) -> None:
                        label=f"{kind}, first frame alone")  # fmt: skip
         place.set_xlabel("frame of the clip")
         place.set_title("PSNR-YUV, dB", fontsize=9)
-        place.legend(frameon=False, fontsize=8)
+        place.legend(frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Token factorization on and off: rate, memory and time.
 
-    python -m scripts.ablations.factorization OUT [--steps N] [--quick]
+    python -m scripts.ablations.factorization OUT [--bits K...] [--steps N] [--quick]
 
 MAGVIT-v2, arXiv 2310.05737, section 3.1. For each size of the vocabulary a tokenizer is trained on
 the made-up set of moving shapes (neurocodec/train/shapes.py), then two masked transformers on its
@@ -112,9 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=positive, default=300, help="of a transformer")
     parser.add_argument("--tokenizer-steps", type=positive, default=150)
+    parser.add_argument("--bits", type=positive, nargs="+", default=BITS, help="sizes")
     parser.add_argument("--quick", action="store_true", help="a few steps, one size: a test")
     options = parser.parse_args(arguments)
-    steps, tokenizer_steps, sizes, clips = options.steps, options.tokenizer_steps, BITS, CLIPS
+    steps, tokenizer_steps, sizes, clips = (
+        options.steps,
+        options.tokenizer_steps,
+        options.bits,
+        CLIPS,
+    )
     if options.quick:
         steps, tokenizer_steps, sizes, clips = 2, 2, (10,), 2 * ONE_OF
     make_folder(options.out)

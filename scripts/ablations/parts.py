@@ -177,9 +177,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], file: Path) -> Non
 
 
 @contextlib.contextmanager
-def figure(file: Path, panels: int) -> Iterator[list[Axes]]:
-    """So many panels side by side to draw on; written as PNG. Raises UsageError without
-    matplotlib."""
+def figure(file: Path, panels: int, width: float = 3.6) -> Iterator[list[Axes]]:
+    """So many panels side by side to draw on, each ``width`` inches wide; written as PNG. Raises
+    UsageError without matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -193,11 +193,11 @@ def figure(file: Path, panels: int) -> Iterator[list[Axes]]:
     }  # fmt: skip
     with matplotlib.rc_context(style):
         drawn, axes = pyplot.subplots(
-            1, panels, figsize=(3.6 * panels, 3.0), squeeze=False, layout="constrained"
+            1, panels, figsize=(width * panels, 3.0), squeeze=False, layout="constrained"
         )
         yield list(axes[0])
         with replacing(file, overwrite=True) as part:
-            drawn.savefig(part, dpi=90, format="png")
+            drawn.savefig(part, dpi=80, format="png")
         pyplot.close(drawn)
 
 

@@ -1,6 +1,6 @@
 """LFQ against VQ as the vocabulary grows: reconstruction and use of the codes.
 
-    python -m scripts.ablations.vocabulary DATA OUT [--steps N] [--seeds N] [--quick]
+    python -m scripts.ablations.vocabulary DATA OUT [--bits K...] [--steps N] [--seeds N] [--quick]
 
 MAGVIT-v2, arXiv 2310.05737, section 3.1 and figure 1. One tokenizer is trained on single pictures
 of 64x64 pixels for each quantizer and size of the vocabulary: the same networks from the same first
@@ -150,9 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=positive, default=300)
     parser.add_argument("--seeds", type=positive, default=1)
+    parser.add_argument("--bits", type=positive, nargs="+", default=BITS, help="sizes")
     parser.add_argument("--quick", action="store_true", help="a few steps, two sizes: a test")
     options = parser.parse_args(arguments)
-    steps, sizes, held_count = options.steps, BITS, HELD_PICTURES
+    steps, sizes, held_count = options.steps, options.bits, HELD_PICTURES
     if options.quick:
         steps, sizes, held_count = 2, (4, 6), 4
     make_folder(options.out)
