@@ -238,6 +238,7 @@ def check(network: Network, data: bytes) -> float:
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
+    settings.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
     worst = 0.0
     for inputs in network.examples:
