@@ -121,14 +121,12 @@ def run() -> None:
             signal.signal(number, interrupt)
     try:
         status = main.main(standalone_mode=False) or 0
-    except Error as error:
-        fail(str(error), error.exit_status)
+    except (Error, click.ClickException) as error:
+        fail(*_told(error))
     except click.exceptions.Exit as error:
         _leave(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _say_interrupted()
-    except click.ClickException as error:
-        fail(error.format_message(), UsageError.exit_status)
     except SystemExit:  # click's answer to a closed pipe
         fail("standard output: closed by its reader", OutputError.exit_status)
     except OSError as error:  # those of files are dealt with where they happen
@@ -138,8 +136,30 @@ def run() -> None:
             _say_interrupted()
         if logging.getLogger("neurocodec").isEnabledFor(logging.INFO):
             raise
-        text = f"{type(error).__name__}: {error}"
-        if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
-            fail("out of memory", Error.exit_status)
-        fail(f"a fault of the program: {text} (-v shows where)", Error.exit_status)
+        fail(*_told(error))
     _leave(status)
+
+
+def call(arguments: list[str]) -> tuple[int, str]:
+    """A command within this process: its exit status, and the line that says why it failed."""
+    try:
+        return main.main(arguments, standalone_mode=False) or 0, ""
+    except click.exceptions.Exit as error:
+        return error.exit_code, ""
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    except Exception as error:
+        line, status = _told(error)
+        return status, printable(line)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What is said of an exception, and the exit status."""
+    if isinstance(error, Error):
+        return str(error), error.exit_status
+    if isinstance(error, click.ClickException):
+        return error.format_message(), UsageError.exit_status
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return "out of memory", Error.exit_status
+    return f"a fault of the program: {text} (-v shows where)", Error.exit_status

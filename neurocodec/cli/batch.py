@@ -14,14 +14,22 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.argument("src_dir", type=_FOLDER)
 @click.argument("dst_dir", type=_FOLDER)
 @click.argument("compress_options", nargs=-1, type=click.UNPROCESSED)
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Files at once.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Files at once: 1, or what a cluster has room for."
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Ray cluster that does it, or 'local' for one here: pip install 'neurocodec[ray]'.",
+)
 @options.as_json
 @options.talk
 def command(
     src_dir: Path,
     dst_dir: Path,
     compress_options: tuple[str, ...],
-    jobs: int,
+    jobs: int | None,
+    ray: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -38,7 +46,7 @@ def command(
         elif not quiet and not as_json:
             click.echo(printable(path))
 
-    report = batch(src_dir, dst_dir, compress_options, jobs, say)
+    report = batch(src_dir, dst_dir, compress_options, jobs, say, ray)
     if as_json:
         print_json(report.to_dict())
     elif not quiet:

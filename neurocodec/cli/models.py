@@ -120,3 +120,31 @@ def export(
         add(models.find(tokenizer), run, out)
     if not quiet:
         click.echo(f"{out}: {out.stat().st_size} bytes")
+
+
+@command.command("onnx")
+@click.argument("model", metavar="NAME|PATH")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the files.",
+)
+@options.overwrite
+@options.as_json
+@options.talk
+def onnx(model: str, out: Path, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    """Write the networks of a bundle's tokenizer as ONNX files, each checked against torch.
+
+    Needs pip install 'neurocodec[onnx]'."""
+    from .. import models
+    from ..models.onnx_export import export_onnx
+
+    written = export_onnx(models.find(model), out, overwrite)
+    if as_json:
+        print_json({"files": {str(path): off for path, off in written.items()}})
+    elif not quiet:
+        for path, off in written.items():
+            name = printable(str(path))
+            click.echo(f"{name}: {path.stat().st_size} bytes, within {off:.1e} of torch")

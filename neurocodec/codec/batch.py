@@ -1,7 +1,8 @@
-"""All videos of a folder, each compressed by a process of its own."""
+"""All videos of a folder, each compressed by a process of its own, here or on a Ray cluster."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,7 +15,10 @@ from typing import Any
 
 from ..errors import InputError, OutputError, UsageError
 from ..threads import share_of
+from .batch_ray import LOCAL, RayRunning
 from .entropy_process import environment
+
+MAX_WAITING = 256  # files that a cluster is given at once, unless it is said how many
 
 SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
@@ -62,23 +66,32 @@ def batch(
     source: Path,
     target: Path,
     options: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
     notify: Callable[[str, str], None] = lambda path, line: None,
+    ray: str | None = None,
 ) -> BatchReport:
     """Compress ``source/x.mp4`` into ``target/x.mp4.nc``, for all videos below the folder.
 
     A file that is there and no older than its source is left as it is: what was interrupted goes on
-    by the same call. options: of the command ``compress``. jobs: files at once. notify: is told of
-    each file that is done, and of the reason where it failed ("" where it did not).
+    by the same call. options: of the command ``compress``. jobs: files at once, by default 1, or as
+    many as a cluster takes. notify: is told of each file that is done, and of the reason where it
+    failed ("" where it did not). ray: the address of a Ray cluster to do it, see ``batch_ray``.
 
     Raises UsageError, InputError, OutputError.
     """
     videos = find_videos(source, target)
     if not videos:
         raise InputError(f"{source}: holds no video ({' '.join(sorted(SUFFIXES))})")
-    if "--threads" not in options:
-        options = [*options, "--threads", str(share_of(jobs))]
-    report, running, lock = BatchReport(), _Running(), threading.Lock()
+    if ray not in (None, LOCAL):
+        threads, jobs = 1, jobs or min(len(videos), MAX_WAITING)
+    else:
+        jobs = jobs or 1
+        threads = share_of(jobs)
+    given = _threads_of(options)
+    options = [*options, "--threads", str(threads)] if given is None else options
+    report, lock = BatchReport(), threading.Lock()
+    running: _Running | RayRunning
+    running = _Running() if ray is None else RayRunning(ray, jobs, given or threads)
 
     def one(video: Path) -> None:
         out = target / f"{video}.nc"
@@ -105,7 +118,7 @@ def batch(
                 report.done.append(str(video))
             notify(str(video), line if status else "")
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with contextlib.closing(running), ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(one, video) for video in videos]
         try:
             for future in futures:
@@ -115,6 +128,16 @@ def batch(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return report
+
+
+def _threads_of(options: Sequence[str]) -> int | None:
+    """What options say of threads, 1 where that is no number; None: nothing."""
+    for i, option in enumerate(options):
+        name, _, value = option.partition("=")
+        if name == "--threads":
+            value = value or "".join(options[i + 1 : i + 2])
+            return max(1, int(value)) if value.isdecimal() else 1
+    return None
 
 
 def _is_done(video: Path, out: Path) -> bool:
@@ -159,3 +182,6 @@ class _Running:
             self.stopped = True
             for child in self._children:
                 child.terminate()
+
+    def close(self) -> None:
+        """Nothing to do: a call has seen its process end."""
