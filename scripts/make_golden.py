@@ -28,8 +28,8 @@ from PIL import Image
 import neurocodec
 from neurocodec import models
 from neurocodec.codec.frames import GopEnd
+from neurocodec.codec.gop_stream import tokenize_pictures
 from neurocodec.codec.latents import GopTokenizer
-from neurocodec.codec.picture_encoder import tokenize_pictures
 from neurocodec.codec.tokens import PictureCoder, PictureTokens
 from neurocodec.codec.verify import verify
 from neurocodec.demo import write_source

@@ -28,8 +28,8 @@ from .control import Events, GopTrier, Items, whole_gops
 from .decoder import decode_gop
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd, Planes
+from .gop_stream import tokenize_pictures
 from .latents import tokenize as tokenize_latents
-from .picture_encoder import tokenize_pictures
 
 T = TypeVar("T")
 
@@ -52,9 +52,12 @@ def tokenize(
     if bundle.is_motion:
         return tokenize_pictures(
             events, networks, step, header.gop_frames, device, effort, find_cuts, masking=masking,
-            skip=skip,
+            skip=skip, entropy=bundle.entropy(header.entropy_model),
         )  # fmt: skip
-    return tokenize_latents(events, networks, step, header.gop_frames, device, skip)
+    return tokenize_latents(
+        events, networks, step, header.gop_frames, device, skip,
+        bundle.entropy(header.entropy_model),
+    )  # fmt: skip
 
 
 class _Worker:

@@ -1,29 +1,47 @@
-"""Frames to latent frames of the ``magvit2`` family, and back, a group of four at a time."""
+"""Frames to latent frames of the ``magvit2`` family, and back, a group of four at a time.
+
+At the lowest qualities an encoder leaves out more cells, as many as pay by the bits that the
+entropy model needs for the others: a decoder predicts them from the latent frame before.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
+from torch import Tensor
 
-from ..bitstream.payloads import AudioPacket
+from ..bitstream.payloads import STEP_ONE, AudioPacket
 from ..device import autocast
+from ..entropy.binary import BitEncoder
+from ..entropy.generator import DEFAULT_STEPS
 from ..media.frame import Frame
 from ..tokenizer.causal import Cache
-from ..tokenizer.config import TEMPORAL_STRIDE
+from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
+from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.model import Tokenizer
 from .frames import GopEnd, Planes, crop_planes, pad_planes
-from .tokens import LatentTokens
+from .tokens import EntropyModel, LatentCoder, LatentTokens, grid_of
+
+LOW_QUALITY = 10  # up to which cells are left out by what their bits really are
+_THRIFT = (1.0, 1.6, 2.5, 4.0, 6.3)  # weights of approximate bits that are tried
+# of real bits, beside lambda: the networks make good a part of what is lost in latents
+_WORTH = 4.0
 
 
 class GopTokenizer:
     """Frames of one GOP, a group at a time, to tokens: the streamed form of the tokenizer."""
 
-    def __init__(self, tokenizer: Tokenizer, step: float, device: torch.device) -> None:
-        self._tokenizer, self._device = tokenizer, device
+    def __init__(
+        self, tokenizer: Tokenizer, step: float, device: torch.device,
+        coder: LatentCoder | None = None,
+    ) -> None:  # fmt: skip
+        """coder: the state of the entropy model, to leave out cells by."""
+        self._tokenizer, self._device, self._coder = tokenizer, device, coder
         self._step = torch.tensor([step], dtype=torch.float32, device=device)
         self._cache = Cache()
-        self._previous: torch.Tensor | None = None
+        self._previous: Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, frames: list[Frame]) -> LatentTokens:
@@ -34,10 +52,33 @@ class GopTokenizer:
         planes = pad_planes(frames).to(self._device)
         with autocast(self._device):
             z = self._tokenizer.encoder(planes, self._step, self._cache, started)
-            tokens, depth, self._previous = self._tokenizer.quantize(
-                z[:, :, 0].float(), self._previous, self._step
-            )
-        return LatentTokens(tokens.to(torch.int16).cpu().numpy(), depth.cpu().numpy())
+            z = z[:, :, 0].float()
+            if self._coder is None:
+                latent, self._previous = self._quantize(z, 1.0)
+            else:
+                latent = self._quantize_by(z, self._coder)
+        return latent
+
+    def _quantize(self, z: Tensor, thrift: float) -> tuple[LatentTokens, Tensor]:
+        """z: (1, D, h, w). Returns its tokens, and what a decoder makes of them."""
+        tokens, depth, decoded = self._tokenizer.quantize(z, self._previous, self._step, thrift)
+        latent = LatentTokens(tokens.to(torch.int16).cpu().numpy(), depth.cpu().numpy())
+        return latent, decoded
+
+    def _quantize_by(self, z: Tensor, coder: LatentCoder) -> LatentTokens:
+        """As many cells left out as makes squared error + lambda * bits least."""
+        penalty = _WORTH * LAMBDA_PER_STEP2 * float(self._step) ** 2
+        best, kept = math.inf, None
+        for thrift in _THRIFT:
+            latent, decoded = self._quantize(z, thrift)
+            trial, bits = coder.fork(), BitEncoder()
+            trial.code(bits, latent)
+            cost = float((z - decoded).square().sum()) + penalty * bits.ideal_bits
+            if cost < best:
+                best, kept = cost, (latent, decoded, trial)
+        assert kept is not None
+        latent, self._previous, self._coder = kept
+        return latent
 
 
 def tokenize(
@@ -47,10 +88,22 @@ def tokenize(
     gop_frames: int,
     device: torch.device,
     skip: int = 0,
+    entropy: EntropyModel | None = None,
 ) -> Iterator[LatentTokens | GopEnd | AudioPacket]:
     """Latent frames, a GopEnd after those of each GOP, and the audio packets as they come. skip:
-    frames at the beginning, of whole GOPs, that are coded already."""
-    gop = GopTokenizer(tokenizer, step, device)
+    frames at the beginning, of whole GOPs, that are coded already. entropy: what the tokens will be
+    coded by, to leave out cells at steps of LOW_QUALITY and worse."""
+
+    def new_gop(frame: Frame) -> GopTokenizer:
+        if entropy is None or step < step_of_quality(LOW_QUALITY):
+            return GopTokenizer(tokenizer, step, device)
+        height, width = frame.y.shape
+        units = round(step * STEP_ONE)
+        coder = entropy.coder(grid_of(width, height), gop_frames, units, (), DEFAULT_STEPS)
+        assert isinstance(coder, LatentCoder)
+        return GopTokenizer(tokenizer, step, device, coder)
+
+    gop: GopTokenizer | None = None
     group: list[Frame] = []
     pts: list[int] = []
     for event in events:
@@ -60,6 +113,8 @@ def tokenize(
         if skip:
             skip -= 1
             continue
+        if gop is None:
+            gop = new_gop(event)
         group.append(event)
         pts.append(event.pts)
         if len(pts) == 1 or len(group) == TEMPORAL_STRIDE or len(pts) == gop_frames:
@@ -67,8 +122,9 @@ def tokenize(
             group = []
         if len(pts) == gop_frames:
             yield GopEnd(pts)
-            gop, pts = GopTokenizer(tokenizer, step, device), []
+            gop, pts = None, []
     if group:
+        assert gop is not None
         yield gop(group)
     if pts:
         yield GopEnd(pts)
@@ -84,7 +140,7 @@ class GopSynthesizer:
         self._tokenizer, self._device, self._size = tokenizer, device, size
         self._step = torch.tensor([step], dtype=torch.float32, device=device)
         self._cache = Cache()
-        self._previous: torch.Tensor | None = None
+        self._previous: Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, latent: LatentTokens) -> list[Planes]:

@@ -85,6 +85,11 @@ def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail]) -> int:
     return SHORT if max(steps, _bits(frames, SHORT)) < _SHORT_PAY * whole else LONG
 
 
+def is_still(frames: Sequence[Thumbnail]) -> bool:
+    """Whether frames differ by so little that mini-GOPs of LONG are best for sure."""
+    return _bits(frames, LONG) < _STILL * (len(frames) - 1)
+
+
 def _bits(frames: Sequence[Thumbnail], length: int) -> float:
     """Estimated bits a sample of all frames but the first, added, in mini-GOPs of this length."""
     total = 0.0

@@ -1,35 +1,28 @@
-"""Frames -> tokens of the ``motion`` family, GOP by GOP.
-
-A GOP is coded a mini-GOP at a time: its last picture first, then those between by bisection. Scene
-cuts start a new GOP. Where motion does not reach far, mini-GOPs are shorter.
-"""
+"""Pictures of the ``motion`` family to tokens: an encoder's side of the closed loop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..bitstream.payloads import AudioPacket
 from ..entropy.motion import Field, MotionMemory
 from ..entropy.structure import ANCHOR, Picture, mini_gop
-from ..media.frame import Frame
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
-from ..tokenizer.motion_model import MotionTokenizer, cell_steps
-from .frames import GopEnd, pad_planes
-from .lookahead import LONG, CutFinder, Thumbnail, mini_gop_length, thumbnail
-from .pictures import PictureLoop, step_of
+from ..tokenizer.motion_model import cell_steps
+from .pictures import Box, PictureLoop, step_of
 from .search import Effort, search
-from .tokens import DEFAULT_SCALES, PictureTokens, grid_of, kind_of
+from .tokens import PictureTokens, kind_of
 
 EFFORTS = {
     "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=()),
     "medium": Effort(),
-    "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1)),
+    "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1), trials=1),
 }
 
 # Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
@@ -49,7 +42,7 @@ class PictureEncoder(PictureLoop):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._memory = MotionMemory()
+        self.memory = MotionMemory()
 
     @torch.inference_mode()
     def encode(self, picture: Picture, planes: Tensor) -> PictureTokens:
@@ -71,7 +64,7 @@ class PictureEncoder(PictureLoop):
 
     def _search(self, picture: Picture, planes: Tensor, penalty: float) -> Field:
         first, second = picture.pair
-        suggested = self._memory.suggest(picture)
+        suggested = self.memory.suggest(picture)
         direct = None
         if suggested is not None:
             direct = torch.from_numpy(suggested.astype(np.int64))[None].to(self.device)
@@ -88,7 +81,7 @@ class PictureEncoder(PictureLoop):
             found.mode[0].cpu().numpy().astype(np.uint8),
             found.fields[0].cpu().numpy().astype(np.int16),
         )
-        self._memory.remember(picture, field, self.pictures)
+        self.memory.remember(picture, field, self.pictures)
         return field
 
     def _weight(self, planes: Tensor) -> Tensor | None:
@@ -98,84 +91,26 @@ class PictureEncoder(PictureLoop):
         one = torch.ones(1, device=self.device)
         return cell_steps(one, INTER, (planes, planes), self.masking)[:, 0] ** -2
 
+    def cropped(self, box: Box) -> PictureEncoder:
+        """One that goes on from a part of what was decoded, and leaves this one as it is."""
+        other = copy.copy(self)
+        other.grid = (box.rows, box.columns)
+        other.pictures = {display: box.of_planes(x) for display, x in self.pictures.items()}
+        other._references = {}
+        other.memory = self.memory.cropped(*box.slices)
+        return other
 
-class GopStream:
-    """Frames of one GOP as they come, to tokens in coding order."""
+    def mini_gops(
+        self, anchors: tuple[int, int], group: list[Tensor], length: int
+    ) -> Iterator[PictureTokens]:
+        """Code a group of frames as mini-GOPs of a length, the last of which may be shorter.
 
-    def __init__(self, loop: PictureEncoder) -> None:
-        self._loop = loop
-        self._before = self._anchor = 0  # displays of the last two anchors
-        self._anchor_small: Thumbnail | None = None
-        self._waiting: list[tuple[Tensor, Thumbnail]] = []
-
-    def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
-        if self._anchor_small is None:
-            self._anchor_small = small
-            yield self._loop.encode(Picture(0, (), 0), planes)
-            return
-        self._waiting.append((planes, small))
-        if len(self._waiting) == LONG:
-            yield from self.flush()
-
-    def flush(self) -> Iterator[PictureTokens]:
-        """Code the frames that wait, as mini-GOPs of one length."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
-        assert self._anchor_small is not None
-        length = mini_gop_length(self._anchor_small, [small for _, small in waiting])
-        self._anchor_small = waiting[-1][1]
-        for first in range(0, len(waiting), length):
-            yield from self._mini_gop([planes for planes, _ in waiting[first : first + length]])
-
-    def _mini_gop(self, planes: list[Tensor]) -> Iterator[PictureTokens]:
-        start = self._anchor
-        for picture in mini_gop(self._before, start, len(planes)):
-            yield self._loop.encode(picture, planes[picture.display - start - 1])
-        self._before, self._anchor = start, start + len(planes)
-        self._loop.forget((self._before, self._anchor))
-
-
-def tokenize_pictures(
-    events: Iterable[Frame | AudioPacket],
-    tokenizer: MotionTokenizer,
-    step: float,
-    gop_frames: int,
-    device: torch.device,
-    effort: str = "medium",
-    find_cuts: bool = True,
-    scales: tuple[int, ...] = DEFAULT_SCALES,
-    masking: int = 0,
-    skip: int = 0,
-) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
-    """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio
-    packets as they come. find_cuts: begin a GOP at every scene cut. skip: frames at the beginning,
-    of whole GOPs, that are coded already."""
-    gop: GopStream | None = None
-    pts: list[int] = []
-    cuts = CutFinder()
-    for event in events:
-        if isinstance(event, AudioPacket):
-            yield event
-            continue
-        small = thumbnail(event.y)
-        cut = find_cuts and cuts.is_cut(small)
-        if skip:
-            skip -= 1
-            continue
-        if gop is not None and (cut or len(pts) == gop_frames):
-            yield from gop.flush()
-            yield GopEnd(pts)
-            gop, pts = None, []
-        if gop is None:
-            height, width = event.y.shape
-            grid = grid_of(width, height)
-            loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
-            loop.effort = EFFORTS[effort]
-            gop = GopStream(loop)
-        pts.append(event.pts)
-        planes = pad_planes([event])[:, :, 0].to(device)
-        yield from gop.add(planes, small)
-    if gop is not None:
-        yield from gop.flush()
-        yield GopEnd(pts)
+        anchors: displays of the last two; group: planes of the frames after the last.
+        """
+        before, start = anchors
+        for first in range(0, len(group), length):
+            part = group[first : first + length]
+            for picture in mini_gop(before, start, len(part)):
+                yield self.encode(picture, part[picture.display - start - 1])
+            before, start = start, start + len(part)
+            self.forget((before, start))

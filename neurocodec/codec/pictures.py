@@ -7,8 +7,12 @@ of.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..entropy.motion import Field
@@ -40,6 +44,30 @@ _REFERENCES = 3  # interpolated pictures held at once: they are 16 times as larg
 
 def step_of(step: float, scales: tuple[int, ...], picture: Picture) -> float:
     return step * scales[scale_place(picture)] / SCALE_ONE
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of pictures, in cells."""
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
+
+    def of_cells(self, x: NDArray[Any]) -> NDArray[Any]:
+        """(h, w, ...) -> (rows, columns, ...)."""
+        return x[self.slices]
+
+    def of_planes(self, planes: Tensor) -> Tensor:
+        """(1, 6, H/2, W/2) of the whole -> of the part."""
+        side = SPATIAL_STRIDE // 2
+        rows, columns = (slice(side * s.start, side * s.stop) for s in self.slices)
+        return planes[:, :, rows, columns].contiguous()
 
 
 class PictureLoop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -180,12 +181,19 @@ class LatentCoder:
             self.generator = generated.model(shape)
         self._last: LatentTokens | None = None
 
+    def fork(self) -> LatentCoder:
+        """One that goes on from here, and leaves this one as it is."""
+        shared = self._generated
+        return copy.deepcopy(
+            self, {} if shared is None else {id(shared.generator): shared.generator}
+        )
+
     def code(self, coder: BitCoder, tokens: Tokens | None = None) -> Tokens:
         assert tokens is None or isinstance(tokens, LatentTokens)
         wanted = (tokens.tokens, tokens.depth) if tokens else (None, None)
         if self._generated is None:
             return LatentTokens(*self.tokens.code_frame(coder, *wanted))
-        before = None if self._last is None else _before(self._last)
+        before = None if self._last is None else before_of(self._last)
         kind, side = int(before is not None), self._generated.side(SCALE_ONE)
         seen = features(self.generator.shape, self._grid, kind, before, side)
         found = self.generator.code(coder, self._grid, kind, seen, *wanted)
@@ -214,26 +222,37 @@ class PictureCoder:
         self._memory = MotionMemory()
         self._coded: dict[int, Before] = {}  # of what may be a reference, by display
 
+    def go_on(self, memory: MotionMemory, known: dict[int, Before]) -> None:
+        """Start where pictures, by display, are coded already: with first counts."""
+        self._memory, self._coded = memory, dict(known)
+
     def code(self, coder: BitCoder, tokens: Tokens | None = None) -> Tokens:
         assert tokens is None or isinstance(tokens, PictureTokens)
         picture = self._structure.code(coder, tokens.picture if tokens else None)
+        return self.code_picture(coder, picture, self._structure.kept, tokens)
+
+    def code_picture(
+        self, coder: BitCoder, picture: Picture, kept: tuple[int, ...],
+        tokens: PictureTokens | None = None,
+    ) -> PictureTokens:  # fmt: skip
+        """What a picture has beside its place in the structure. kept: displays that later ones may
+        refer to."""
         motion, parts = None, []
         if not picture.refs:
             before: LatentTokens | None = None
             for i in range(len(self._grids)):
                 given = tokens.parts[i] if tokens else None
-                known = enlarge_before(_before(before), self._grids[i]) if before else None
+                known = enlarge_before(before_of(before), self._grids[i]) if before else None
                 before = self._part(coder, picture, i, COARSEST + i, known, given)
                 parts.append(before)
         else:
             first, second = picture.pair
             motion = self._motion(coder, picture, tokens.motion if tokens else None)
-            self._memory.remember(picture, motion, self._structure.kept)
+            self._memory.remember(picture, motion, kept)
             known = align_before(motion, [self._coded[first], self._coded[second]])
             given = tokens.parts[0] if tokens else None
             parts.append(self._part(coder, picture, 2, kind_of(picture), known, given, motion))
-        self._coded[picture.display] = _before(parts[-1])
-        kept = self._structure.kept
+        self._coded[picture.display] = before_of(parts[-1])
         self._coded = {k: v for k, v in self._coded.items() if k in kept}
         return tokens or PictureTokens(picture, motion, parts, kept)
 
@@ -268,7 +287,8 @@ class PictureCoder:
         return LatentTokens(*self.generator.code(coder, grid, kind, seen, *wanted))
 
 
-def _before(tokens: LatentTokens) -> Before:
+def before_of(tokens: LatentTokens) -> Before:
+    """What later tokens are told of these."""
     return Before(tokens.depth, np.abs(tokens.tokens))
 
 

@@ -166,6 +166,14 @@ class MotionMemory:
     def __init__(self) -> None:
         self._fields: dict[int, tuple[tuple[int, ...], Field]] = {}  # by display, in coding order
 
+    def cropped(self, rows: slice, columns: slice) -> MotionMemory:
+        """A copy, with these cells alone."""
+        out = MotionMemory()
+        for display, (spans, field) in self._fields.items():
+            part = Field(field.mode[rows, columns], field.mv[:, rows, columns])
+            out._fields[display] = spans, part
+        return out
+
     def source(self, picture: Picture) -> tuple[tuple[int, ...], Field] | None:
         """Of the references of a picture with two, that which was coded last of those that have
         motion: the distances of its own references, and its field. None where there is none."""

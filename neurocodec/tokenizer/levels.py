@@ -63,11 +63,15 @@ class LevelLFQ(nn.Module):
         return levels.sign() * shrunk * step * self.log_gain[kind].exp()
 
     @torch.no_grad()
-    def choose_depth(self, residual: Tensor, levels: Tensor, kind: int, step: Tensor) -> Tensor:
-        """(N, D) -> (N,) depth minimising squared error + lambda * approximate bits."""
+    def choose_depth(
+        self, residual: Tensor, levels: Tensor, kind: int, step: Tensor, thrift: float = 1.0
+    ) -> Tensor:
+        """(N, D) -> (N,) depth minimising squared error + thrift * lambda * approximate bits."""
         magnitude = levels.abs()
         zero, nonzero, octave = self.level_bits
-        bits = torch.where(magnitude > 0, nonzero + octave * magnitude.log2().clamp(min=0), zero)
+        bits = thrift * torch.where(
+            magnitude > 0, nonzero + octave * magnitude.log2().clamp(min=0), zero
+        )
         saved = residual.square() - (residual - self._values(levels, kind, step)).square()
         gain = saved - LAMBDA_PER_STEP2 * step**2 * bits
         total = gain.view(-1, self.stages, self.bits).sum(2).cumsum(1)
@@ -77,11 +81,14 @@ class LevelLFQ(nn.Module):
         return total.argmax(1)
 
     @torch.no_grad()
-    def quantize(self, residual: Tensor, kind: int, step: Tensor) -> tuple[Tensor, Tensor]:
-        """residual: (N, D), step: scalar or (N, 1). Returns tokens (N, S, K) int64 in +-MAX_LEVEL,
-        zero beyond the depth, and depth (N,) int64."""
+    def quantize(
+        self, residual: Tensor, kind: int, step: Tensor, thrift: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """residual: (N, D), step: scalar or (N, 1). thrift: weight of bits in the choice of depths.
+        Returns tokens (N, S, K) int64 in +-MAX_LEVEL, zero beyond the depth, and depth (N,)
+        int64."""
         levels = self._levels(residual, kind, step)
-        depth = self.choose_depth(residual, levels, kind, step)
+        depth = self.choose_depth(residual, levels, kind, step, thrift)
         tokens = (levels * self._coded(depth)).long()
         return tokens.view(-1, self.stages, self.bits), depth
 

@@ -143,16 +143,20 @@ class ResidualLFQ(nn.Module):
         left = left[order.argsort()]
         return residual - left, depth, projections
 
-    def choose_depth(self, errors: Tensor, step: Tensor) -> Tensor:
-        """errors: (N, S+1) squared error at each depth -> (N,) depth minimising D + lambda R."""
+    def choose_depth(self, errors: Tensor, step: Tensor, thrift: float = 1.0) -> Tensor:
+        """errors: (N, S+1) squared error at each depth -> (N,) depth minimising D + thrift * lambda
+        * R."""
         depths = torch.arange(self.stages + 1, device=errors.device, dtype=errors.dtype)
-        rate = depths * self.bits + 2.0 * (depths > 0)
+        rate = thrift * (depths * self.bits + 2.0 * (depths > 0))
         return (errors + LAMBDA_PER_STEP2 * step.reshape(-1, 1) ** 2 * rate).argmin(1)
 
     @torch.no_grad()
-    def quantize(self, residual: Tensor, kind: int, step: Tensor) -> tuple[Tensor, Tensor]:
-        """residual: (N, D), step: scalar or (N, 1), the dial of quality. Returns tokens (N, S, K)
-        int64 of -1 and +1, 0 beyond the depth, and depth (N,) int64."""
+    def quantize(
+        self, residual: Tensor, kind: int, step: Tensor, thrift: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """residual: (N, D), step: scalar or (N, 1), the dial of quality. thrift: weight of bits in
+        the choice of depths. Returns tokens (N, S, K) int64 of -1 and +1, 0 beyond the depth, and
+        depth (N,) int64."""
         r = residual
         errors, tokens = [r.square().sum(1)], []
         for s in range(self.stages):
@@ -160,7 +164,7 @@ class ResidualLFQ(nn.Module):
             r = r - token @ self.expand[kind, s]
             errors.append(r.square().sum(1))
             tokens.append(token)
-        depth = self.choose_depth(torch.stack(errors, 1), step)
+        depth = self.choose_depth(torch.stack(errors, 1), step, thrift)
         coded = torch.arange(self.stages, device=r.device) < depth[:, None]
         return (torch.stack(tokens, 1) * coded[..., None]).long(), depth
 
@@ -172,5 +176,5 @@ class ResidualLFQ(nn.Module):
 class CodeLFQ(ResidualLFQ):
     """As the paper has it: every cell has every stage, so that a cell is always so many tokens."""
 
-    def choose_depth(self, errors: Tensor, step: Tensor) -> Tensor:
+    def choose_depth(self, errors: Tensor, step: Tensor, thrift: float = 1.0) -> Tensor:
         return torch.full((len(errors),), self.stages, device=errors.device)

@@ -182,13 +182,14 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def quantize(
-        self, latent: Tensor, previous: Tensor | None, step: Tensor
+        self, latent: Tensor, previous: Tensor | None, step: Tensor, thrift: float = 1.0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One latent frame (1, D, h, w) -> tokens (h, w, S, K), depth (h, w), quantized latent."""
+        """One latent frame (1, D, h, w) -> tokens (h, w, S, K), depth (h, w), quantized latent.
+        thrift: weight of bits in the choice of depths."""
         prediction = self.predict(previous, latent)
         _, _, h, w = latent.shape
         kind = int(previous is not None)
-        tokens, depth = self.lfq.quantize(_cells(latent - prediction), kind, step)
+        tokens, depth = self.lfq.quantize(_cells(latent - prediction), kind, step, thrift)
         tokens, depth = tokens.view(h, w, *tokens.shape[1:]), depth.view(h, w)
         return tokens, depth, self.dequantize(tokens, depth, previous, step)
 

@@ -335,7 +335,7 @@ def add_generator(bundle: models.Bundle, run: Path, target: Path) -> None:
     tokens it learned from. Raises InputError."""
     state = load_checkpoint(run)
     if "generator" not in state["tokenizer"]:
-        raise InputError(f"{run}: not the run of a generator")
+        raise InputError(f"{run}: not the run of a generator, nor a finished one of a transformer")
     if state["tokenizer"]["tokenizer"] != bundle.hash.hex():
         raise InputError(f"{run}: not a generator for {bundle.name} {bundle.hash.hex()[:16]}")
     config = GeneratorConfig(**state["tokenizer"]["generator"])

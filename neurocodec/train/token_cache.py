@@ -22,8 +22,9 @@ from torch import Tensor
 
 from .. import models
 from ..bitstream.payloads import STEP_ONE
+from ..codec.gop_stream import GopStream
 from ..codec.lookahead import thumbnail
-from ..codec.picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES, GopStream, PictureEncoder
+from ..codec.picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES, PictureEncoder
 from ..codec.tokens import (
     DEFAULT_SCALES,
     Generated,

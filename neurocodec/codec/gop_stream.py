@@ -1,0 +1,129 @@
+"""Frames -> tokens of the ``motion`` family, GOP by GOP.
+
+A GOP is coded a mini-GOP at a time: its last picture first, then those between by bisection. Scene
+cuts start a new GOP. Where motion does not reach far, mini-GOPs are shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from ..bitstream.payloads import AudioPacket
+from ..entropy.structure import ANCHOR, Picture
+from ..media.frame import Frame
+from ..tokenizer.motion_model import MotionTokenizer
+from .frames import GopEnd, pad_planes
+from .lookahead import LONG, CutFinder, Thumbnail, is_still, mini_gop_length, thumbnail
+from .picture_encoder import EFFORTS, PictureEncoder
+from .tokens import DEFAULT_SCALES, EntropyModel, LatentTokens, PictureTokens, before_of, grid_of
+from .trial import best_length
+
+
+class GopStream:
+    """Frames of one GOP as they come, to tokens in coding order."""
+
+    def __init__(self, loop: PictureEncoder, entropy: EntropyModel | None = None) -> None:
+        """entropy: for trial encodes, as often as the encoder's effort says; none without it."""
+        self._loop, self._entropy = loop, entropy
+        self._trials = 0 if entropy is None else loop.effort.trials
+        self._anchors = (0, 0)  # displays of the last two
+        self._anchor_tokens: dict[int, LatentTokens] = {}
+        self._anchor_small: Thumbnail | None = None
+        self._waiting: list[tuple[Tensor, Thumbnail]] = []
+        self._tried: int | None = None  # what the last trial chose
+        self._since = 0  # groups since then
+
+    def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
+        if self._anchor_small is None:
+            self._anchor_small = small
+            item = self._loop.encode(Picture(0, (), 0), planes)
+            self._anchor_tokens[0] = item.parts[-1]
+            yield item
+            return
+        self._waiting.append((planes, small))
+        if len(self._waiting) == LONG:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[PictureTokens]:
+        """Code the frames that wait, as mini-GOPs of one length."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        assert self._anchor_small is not None
+        small = [self._anchor_small, *(small for _, small in waiting)]
+        group = [planes for planes, _ in waiting]
+        length = self._length(small, group)
+        for item in self._loop.mini_gops(self._anchors, group, length):
+            if item.picture.level == ANCHOR:
+                self._anchors = self._anchors[1], item.picture.display
+                self._anchor_tokens[item.picture.display] = item.parts[-1]
+            yield item
+        self._anchor_tokens = {k: self._anchor_tokens[k] for k in self._anchors}
+        self._anchor_small = small[-1]
+
+    def _length(self, small: list[Thumbnail], group: list[Tensor]) -> int:
+        """Of mini-GOPs. A trial is made where there is something to choose, and not in every group:
+        what it found is taken to hold for a while."""
+        if not self._trials:
+            return mini_gop_length(small[0], small[1:])
+        if is_still(small):
+            return LONG
+        self._since += 1
+        if self._tried is None or self._since >= self._trials:
+            if len(group) < LONG:
+                return self._tried or mini_gop_length(small[0], small[1:])
+            assert self._entropy is not None
+            known = {k: before_of(tokens) for k, tokens in self._anchor_tokens.items()}
+            self._tried = best_length(self._loop, self._entropy, self._anchors, known, group)
+            self._since = 0
+        return self._tried
+
+
+def tokenize_pictures(
+    events: Iterable[Frame | AudioPacket],
+    tokenizer: MotionTokenizer,
+    step: float,
+    gop_frames: int,
+    device: torch.device,
+    effort: str = "medium",
+    find_cuts: bool = True,
+    scales: tuple[int, ...] = DEFAULT_SCALES,
+    masking: int = 0,
+    skip: int = 0,
+    entropy: EntropyModel | None = None,
+) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
+    """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio
+    packets as they come. find_cuts: begin a GOP at every scene cut. skip: frames at the beginning,
+    of whole GOPs, that are coded already. entropy: what the tokens will be coded by; without it no
+    trial encodes are made."""
+    gop: GopStream | None = None
+    pts: list[int] = []
+    cuts = CutFinder()
+    for event in events:
+        if isinstance(event, AudioPacket):
+            yield event
+            continue
+        small = thumbnail(event.y)
+        cut = find_cuts and cuts.is_cut(small)
+        if skip:
+            skip -= 1
+            continue
+        if gop is not None and (cut or len(pts) == gop_frames):
+            yield from gop.flush()
+            yield GopEnd(pts)
+            gop, pts = None, []
+        if gop is None:
+            height, width = event.y.shape
+            grid = grid_of(width, height)
+            loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
+            loop.effort = EFFORTS[effort]
+            gop = GopStream(loop, entropy)
+        pts.append(event.pts)
+        planes = pad_planes([event])[:, :, 0].to(device)
+        yield from gop.add(planes, small)
+    if gop is not None:
+        yield from gop.flush()
+        yield GopEnd(pts)
