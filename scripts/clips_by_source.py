@@ -38,9 +38,9 @@ def main(data: str, folder: str, least: str = "3") -> None:
         place = Path(folder) / name
         place.mkdir(parents=True, exist_ok=True)
         for file in files:
-            link = place / Path(file).name
-            if not link.is_symlink():
-                link.symlink_to((Path(data) / file).resolve())
+            link = place / file.replace("/", "-")
+            link.unlink(missing_ok=True)  # it may be of other data
+            link.symlink_to((Path(data) / file).resolve())
         print(f"{name}: {len(files)}")
 
 

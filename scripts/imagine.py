@@ -99,7 +99,9 @@ def predict(model: Generative, files: list[Path], each: int, frames: int) -> Non
         print(_row(what, len(scores), list(zip(*scores, strict=True))), flush=True)
     for path in files:
         clip, _ = clips.read_clip(path, model.size, window)
-        ways = _predicted(model, clip, model.label(None), min(frames, clip.shape[1] - 5), 0)
+        ways = _predicted(
+            model, clip, model.label(None), min(frames, clip.shape[1] - model.given), 0
+        )
         print(_row(path.stem, 1, [[way] for way in ways]), flush=True)
 
 
@@ -182,6 +184,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="11 to predict, or the first 65 of each clip")
     parser.add_argument("--gop", type=int, default=9)
     options = parser.parse_args()
+    if options.what == "conceal" and not options.clips:
+        parser.error("conceal needs clips")
+    if len({path.stem for path in options.clips}) < len(options.clips):
+        parser.error("two clips have the same name")
     model = start(options.model, "cpu", 1)
     if options.what == "predict":
         predict(model, options.clips, options.each, options.frames or 11)

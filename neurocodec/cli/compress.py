@@ -40,7 +40,7 @@ from . import options, print_json, printable
     type=click.Choice(["fast", "medium", "slow"]),
     default="medium",
     show_default=True,
-    help="How hard to look for motion.",
+    help="How hard to look for motion; slow also tries the lengths of mini-GOPs.",
 )
 @click.option(
     "--tune",

@@ -50,7 +50,11 @@ def find_videos(source: Path, target: Path) -> list[Path]:
     if not source.is_dir():
         raise InputError(f"{source}: no such folder")
     found = []
-    for folder, folders, files in os.walk(source):
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: {error.strerror}")
+
+    for folder, folders, files in os.walk(source, onerror=refuse):
         folders[:] = sorted(
             name
             for name in folders
@@ -80,6 +84,10 @@ def batch(
     Raises UsageError, InputError, OutputError.
     """
     videos = find_videos(source, target)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target}: {error.strerror}") from None
     if not videos:
         raise InputError(f"{source}: holds no video ({' '.join(sorted(SUFFIXES))})")
     if ray not in (None, LOCAL):
@@ -102,10 +110,11 @@ def batch(
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{out.parent}: {error.strerror}") from None
-        status, line = running.call(
-            ["compress", *options, "--quiet", "-y", "--", str(source / video), str(out)]
-        )
+            status, line = OutputError.exit_status, f"{out.parent}: {error.strerror}"
+        else:
+            status, line = running.call(
+                ["compress", *options, "--quiet", "-y", "--", str(source / video), str(out)]
+            )
         if running.stopped:
             return  # by us, whatever it says
         if status == UsageError.exit_status:
@@ -119,8 +128,8 @@ def batch(
             notify(str(video), line if status else "")
 
     with contextlib.closing(running), ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(one, video) for video in videos]
         try:
+            futures = [pool.submit(one, video) for video in videos]
             for future in futures:
                 future.result()
         except BaseException:

@@ -27,6 +27,10 @@ _STOPPED_SECONDS = 30.0  # by when tasks that are cancelled must have ended
 _STORE_BYTES = 100_000_000  # for objects, of which there are none; the least is 75 MB
 
 
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class RayRunning:
     """The tasks under way."""
 
@@ -54,7 +58,7 @@ class RayRunning:
         try:
             ray.init(address, **settings)
         except Exception as error:
-            raise InputError(f"--ray {address}: {str(error).splitlines()[0]}") from None
+            raise InputError(f"--ray {address}: {_reason(error)}") from None
         finally:
             with contextlib.suppress(ValueError):  # not in the main thread: nothing was changed
                 signal.signal(signal.SIGTERM, before)  # which Ray takes for itself

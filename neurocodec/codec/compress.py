@@ -126,7 +126,8 @@ def compress(
     quality: 0..100, larger is better. Instead of it: bitrate, kilobits per second of the pictures;
     target_size, bytes of the whole file; or psnr, dB of (6 Y + U + V) / 8. model: a bundle's name
     or path. gop: most frames between random access points, 1..1024, best one more than a multiple
-    of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion.
+    of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion;
+    slow also tries the lengths of mini-GOPs.
     tune: psnr, balanced (the default) or ms-ssim, how much more error restless regions may hide
     than still ones; of models with motion.
     entropy: what codes the tokens, "generator" or "adaptive"; by default the model's generator, if
@@ -188,7 +189,7 @@ def compress(
         sound = sound_bytes(src, audio, start, duration) if target_size is not None else 0
         frames_expected = reader.expected_frames
         seconds = float(frames_expected / info.frame_rate) if frames_expected else None
-        control = _control(header, seconds, sound, bitrate, target_size, psnr)
+        control = _control(src, header, seconds, sound, bitrate, target_size, psnr)
         key = _key(
             src, header.to_bytes(), effort, masking, steps, audio, start, duration, str(where)
         )
@@ -216,8 +217,8 @@ def compress(
                 )
             else:
                 items = _tokenizing(
-                    bundle, header, effort, masking, where, control, model_of_tokens, new_gop,
-                    begun.frames,
+                    bundle, header, effort, masking, where, control, model_of_tokens,
+                    coding.steps, new_gop, begun.frames,
                 )  # fmt: skip
                 if control is None and pays(info.width, info.height, frames_expected):
                     new_gop = stack.enter_context(EntropyProcess(coding)).gop
@@ -254,18 +255,23 @@ def check_aims(bitrate: float | None, target_size: int | None, psnr: float | Non
 
 
 def _control(
-    header: Header, seconds: float | None, sound: int, bitrate: float | None,
+    src: str | os.PathLike[str], header: Header, seconds: float | None, sound: int,
+    bitrate: float | None,
     target_size: int | None, psnr: float | None,
 ) -> Control | None:  # fmt: skip
-    """seconds, sound: length of the clip, and bytes of its sound. Raises UsageError."""
+    """seconds, sound: length of the clip, and bytes of its sound. Raises InputError."""
     if psnr is not None:
         return PsnrControl(psnr, step_of_quality(DEFAULT_QUALITY))
     if target_size is not None:
         if not seconds:
-            raise UsageError("target size: the length of the input is not known; give a bitrate")
+            raise InputError(
+                f"{src}: its length is not known, as a target size needs; give a bitrate"
+            )
         for_pictures = target_size - sound - len(header.to_bytes()) - FILE_OVERHEAD
         if for_pictures <= 0:
-            raise UsageError(f"target size {target_size}: the sound alone takes {sound} bytes")
+            raise InputError(
+                f"{src}: the sound alone takes {sound} bytes, of {target_size} for all"
+            )
         bytes_per_second = UNDER_TARGET * for_pictures / seconds
     elif bitrate is not None:
         bytes_per_second = bitrate * 125
@@ -277,13 +283,15 @@ def _control(
 
 def _tokenizing(
     bundle: models.Bundle, header: Header, effort: str, masking: int, device: torch.device,
-    control: Control | None, entropy: EntropyModel, new_gop: NewGop, skip: int,
+    control: Control | None, entropy: EntropyModel, steps: int, new_gop: NewGop, skip: int,
 ) -> Callable[[Events], Items]:  # fmt: skip
     """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle. skip: frames
     that are coded already."""
     networks = bundle.tokenizer().to(device)
 
-    make = functools.partial(tokenize, bundle, networks, header, effort, masking, device, skip)
+    make = functools.partial(
+        tokenize, bundle, networks, header, effort, masking, device, skip, entropy, steps
+    )
     if control is None:
         step = round(step_of_quality(header.quality) * STEP_ONE) / STEP_ONE
         return lambda events: make(events, step, True)

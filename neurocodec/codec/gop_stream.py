@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..bitstream.payloads import AudioPacket
+from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.structure import ANCHOR, Picture
 from ..media.frame import Frame
 from ..tokenizer.motion_model import MotionTokenizer
@@ -25,9 +26,12 @@ from .trial import best_length
 class GopStream:
     """Frames of one GOP as they come, to tokens in coding order."""
 
-    def __init__(self, loop: PictureEncoder, entropy: EntropyModel | None = None) -> None:
-        """entropy: for trial encodes, as often as the encoder's effort says; none without it."""
-        self._loop, self._entropy = loop, entropy
+    def __init__(
+        self, loop: PictureEncoder, entropy: EntropyModel | None = None, steps: int = DEFAULT_STEPS
+    ) -> None:
+        """entropy: for trial encodes, as often as the encoder's effort says; none without it.
+        steps: of its schedule."""
+        self._loop, self._entropy, self._steps = loop, entropy, steps
         self._trials = 0 if entropy is None else loop.effort.trials
         self._anchors = (0, 0)  # displays of the last two
         self._anchor_tokens: dict[int, LatentTokens] = {}
@@ -77,7 +81,9 @@ class GopStream:
                 return self._tried or mini_gop_length(small[0], small[1:])
             assert self._entropy is not None
             known = {k: before_of(tokens) for k, tokens in self._anchor_tokens.items()}
-            self._tried = best_length(self._loop, self._entropy, self._anchors, known, group)
+            self._tried = best_length(
+                self._loop, self._entropy, self._anchors, known, group, self._steps
+            )
             self._since = 0
         return self._tried
 
@@ -94,11 +100,12 @@ def tokenize_pictures(
     masking: int = 0,
     skip: int = 0,
     entropy: EntropyModel | None = None,
+    steps: int = DEFAULT_STEPS,
 ) -> Iterator[PictureTokens | GopEnd | AudioPacket]:
     """Tokens of each picture in coding order, a GopEnd after those of each GOP, and the audio
     packets as they come. find_cuts: begin a GOP at every scene cut. skip: frames at the beginning,
-    of whole GOPs, that are coded already. entropy: what the tokens will be coded by; without it no
-    trial encodes are made."""
+    of whole GOPs, that are coded already. entropy: what the tokens will be coded by, in so many
+    steps; without it no trial encodes are made."""
     gop: GopStream | None = None
     pts: list[int] = []
     cuts = CutFinder()
@@ -120,7 +127,7 @@ def tokenize_pictures(
             grid = grid_of(width, height)
             loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
             loop.effort = EFFORTS[effort]
-            gop = GopStream(loop, entropy)
+            gop = GopStream(loop, entropy, steps)
         pts.append(event.pts)
         planes = pad_planes([event])[:, :, 0].to(device)
         yield from gop.add(planes, small)

@@ -30,6 +30,7 @@ from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd, Planes
 from .gop_stream import tokenize_pictures
 from .latents import tokenize as tokenize_latents
+from .tokens import EntropyModel
 
 T = TypeVar("T")
 
@@ -45,19 +46,17 @@ class Setting(EntropySetting):
 
 def tokenize(
     bundle: models.Bundle, networks: Any, header: Header, effort: str, masking: int,
-    device: torch.device, skip: int, events: Events, step: float, find_cuts: bool,
+    device: torch.device, skip: int, entropy: EntropyModel, steps: int, events: Events, step: float,
+    find_cuts: bool,
 ) -> Items:  # fmt: skip
     """Frames and sound to tokens, GopEnds and sound. networks: of the bundle, on the device.
-    skip: frames that are coded already."""
+    skip: frames that are coded already. entropy, steps: what the tokens will be coded by."""
     if bundle.is_motion:
         return tokenize_pictures(
             events, networks, step, header.gop_frames, device, effort, find_cuts, masking=masking,
-            skip=skip, entropy=bundle.entropy(header.entropy_model),
+            skip=skip, entropy=entropy, steps=steps,
         )  # fmt: skip
-    return tokenize_latents(
-        events, networks, step, header.gop_frames, device, skip,
-        bundle.entropy(header.entropy_model),
-    )  # fmt: skip
+    return tokenize_latents(events, networks, step, header.gop_frames, device, skip, entropy, steps)
 
 
 class _Worker:
@@ -75,7 +74,7 @@ class _Worker:
         setting, header = self._setting, self._setting.header
         make = functools.partial(
             tokenize, setting.bundle, self._networks, header, setting.effort, setting.masking,
-            self._device, 0,
+            self._device, 0, self._entropy, setting.steps,
         )  # fmt: skip
         new_gop = functools.partial(setting.encoder, self._entropy)
         trier = GopTrier(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from .tokens import EntropyModel, LatentCoder, LatentTokens, grid_of
 LOW_QUALITY = 10  # up to which cells are left out by what their bits really are
 _THRIFT = (1.0, 1.6, 2.5, 4.0, 6.3)  # weights of approximate bits that are tried
 # of real bits, beside lambda: the networks make good a part of what is lost in latents
-_WORTH = 4.0
+_WORTH = 3.0
 
 
 class GopTokenizer:
@@ -53,10 +54,9 @@ class GopTokenizer:
         with autocast(self._device):
             z = self._tokenizer.encoder(planes, self._step, self._cache, started)
             z = z[:, :, 0].float()
-            if self._coder is None:
-                latent, self._previous = self._quantize(z, 1.0)
-            else:
-                latent = self._quantize_by(z, self._coder)
+        if self._coder is not None:
+            return self._quantize_by(z, self._coder)
+        latent, self._previous = self._quantize(z, 1.0)
         return latent
 
     def _quantize(self, z: Tensor, thrift: float) -> tuple[LatentTokens, Tensor]:
@@ -66,14 +66,17 @@ class GopTokenizer:
         return latent, decoded
 
     def _quantize_by(self, z: Tensor, coder: LatentCoder) -> LatentTokens:
-        """As many cells left out as makes squared error + lambda * bits least."""
+        """As many cells left out as makes squared error + _WORTH * lambda * bits least."""
         penalty = _WORTH * LAMBDA_PER_STEP2 * float(self._step) ** 2
-        best, kept = math.inf, None
+        best, kept, depth = math.inf, None, None
         for thrift in _THRIFT:
             latent, decoded = self._quantize(z, thrift)
+            if depth is not None and np.array_equal(depth, latent.depth):
+                continue
+            depth = latent.depth
             trial, bits = coder.fork(), BitEncoder()
             trial.code(bits, latent)
-            cost = float((z - decoded).square().sum()) + penalty * bits.ideal_bits
+            cost = float((z - decoded).double().square().sum()) + penalty * bits.ideal_bits
             if cost < best:
                 best, kept = cost, (latent, decoded, trial)
         assert kept is not None
@@ -89,17 +92,18 @@ def tokenize(
     device: torch.device,
     skip: int = 0,
     entropy: EntropyModel | None = None,
+    steps: int = DEFAULT_STEPS,
 ) -> Iterator[LatentTokens | GopEnd | AudioPacket]:
     """Latent frames, a GopEnd after those of each GOP, and the audio packets as they come. skip:
     frames at the beginning, of whole GOPs, that are coded already. entropy: what the tokens will be
-    coded by, to leave out cells at steps of LOW_QUALITY and worse."""
+    coded by, to leave out cells at steps of LOW_QUALITY and worse; steps: of its schedule."""
 
     def new_gop(frame: Frame) -> GopTokenizer:
-        if entropy is None or step < step_of_quality(LOW_QUALITY):
+        units = round(step * STEP_ONE)
+        if entropy is None or units < round(step_of_quality(LOW_QUALITY) * STEP_ONE):
             return GopTokenizer(tokenizer, step, device)
         height, width = frame.y.shape
-        units = round(step * STEP_ONE)
-        coder = entropy.coder(grid_of(width, height), gop_frames, units, (), DEFAULT_STEPS)
+        coder = entropy.coder(grid_of(width, height), gop_frames, units, (), steps)
         assert isinstance(coder, LatentCoder)
         return GopTokenizer(tokenizer, step, device, coder)
 

@@ -183,10 +183,13 @@ class LatentCoder:
 
     def fork(self) -> LatentCoder:
         """One that goes on from here, and leaves this one as it is."""
-        shared = self._generated
-        return copy.deepcopy(
-            self, {} if shared is None else {id(shared.generator): shared.generator}
-        )
+        other = copy.copy(self)
+        if self._generated is None:
+            other.tokens = copy.deepcopy(self.tokens)
+        else:
+            other.generator = copy.copy(self.generator)
+            other.generator.tables = copy.deepcopy(self.generator.tables)
+        return other
 
     def code(self, coder: BitCoder, tokens: Tokens | None = None) -> Tokens:
         assert tokens is None or isinstance(tokens, LatentTokens)

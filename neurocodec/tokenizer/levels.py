@@ -76,7 +76,7 @@ class LevelLFQ(nn.Module):
         gain = saved - LAMBDA_PER_STEP2 * step**2 * bits
         total = gain.view(-1, self.stages, self.bits).sum(2).cumsum(1)
         if self.noisy_rate:
-            total = total - (LAMBDA_PER_STEP2 * step**2 * self.depth_bits[1])
+            total = total - thrift * (LAMBDA_PER_STEP2 * step**2 * self.depth_bits[1])
         total = F.pad(total, (1, 0))  # depth 0 gains nothing
         return total.argmax(1)
 

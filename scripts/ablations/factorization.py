@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import resource
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -91,8 +90,15 @@ def trial(tokens: TokenSet, bits: int, factorized: bool, steps: int, out: Path) 
         "bits": nats / math.log(2),
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "seconds": (time.process_time() - began) / steps,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
     }
+
+
+def peak_mib() -> float:
+    """The largest resident set of this process. Linux; what getrusage says includes that of the
+    process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def apart(*arguments: object) -> Figures:

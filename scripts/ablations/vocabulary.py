@@ -116,7 +116,9 @@ class VectorQuantizer(CodeLFQ):
             self._put(gone, latents[places])
 
     @torch.no_grad()
-    def quantize(self, residual: Tensor, kind: int, step: Tensor) -> tuple[Tensor, Tensor]:
+    def quantize(
+        self, residual: Tensor, kind: int, step: Tensor, thrift: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         index = self.nearest(residual)
         tokens = torch.where(unpack_bits(index, self.bits), 1, -1)
         return tokens[:, None], torch.ones_like(index)

@@ -75,7 +75,9 @@ def test_trials_are_made_every_so_many_groups(
 ) -> None:
     said, calls, groups = iter([8, 1, 2, 8, 2]), [], iter(range(10))
 
-    def best(loop: Any, entropy: Any, anchors: tuple[int, int], known: Any, group: Any) -> int:
+    def best(
+        loop: Any, entropy: Any, anchors: tuple[int, int], known: Any, group: Any, steps: int
+    ) -> int:
         calls.append(anchors)
         assert set(known) == set(anchors)
         assert len(group) == 8
@@ -129,8 +131,28 @@ def test_what_moves_too_far_for_a_mini_gop_is_coded_in_steps(pixels: int, best: 
     frames = drifting(pixels, 8, 12, 0.02)
     encoder, known = encoder_after(frames, (8, 12))
     before = dict(encoder.pictures)
-    assert best_length(encoder, ENTROPY, (0, 0), known, frames[1:]) == best
+    assert best_length(encoder, ENTROPY, (0, 0), known, frames[1:], 4) == best
     assert encoder.pictures == before
+
+
+def test_a_trial_changes_nothing_that_is_coded_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it fail where motion is known, and of a part that does not begin at the corner."""
+    monkeypatch.setattr(trial, "CELLS", (5, 6))
+    frames = drifting(4, 8, 12, 0.02)
+    results = []
+    for tries in (True, False):
+        encoder, known = encoder_after(frames, (8, 12))
+        first = list(encoder.mini_gops((0, 0), frames[1:5], 4))
+        known[4] = before_of(first[0].parts[-1])
+        if tries:
+            best_length(encoder, ENTROPY, (0, 4), known, frames[5:], 4)
+        results.append(list(encoder.mini_gops((0, 4), frames[5:], 4)))
+    for one, other in zip(*results, strict=True):
+        assert one.picture == other.picture
+        assert np.array_equal(one.parts[0].tokens, other.parts[0].tokens)
+        assert one.motion is not None
+        assert other.motion is not None
+        assert np.array_equal(one.motion.mv, other.motion.mv)
 
 
 def test_of_large_pictures_the_middle_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +168,7 @@ def test_of_large_pictures_the_middle_is_tried(monkeypatch: pytest.MonkeyPatch) 
         return 1.0
 
     monkeypatch.setattr(trial, "_cost", cost)
-    assert best_length(encoder, ENTROPY, (0, 0), known, frames[1:]) == 8
+    assert best_length(encoder, ENTROPY, (0, 0), known, frames[1:], 4) == 8
     assert seen[0] == (CELLS, (rows, columns), (4 * CELLS[0], 4 * CELLS[1]))
     assert Box(1, 2, 3, 4).of_cells(np.arange(60).reshape(6, 10)).tolist() == [
         [12, 13, 14, 15], [22, 23, 24, 25], [32, 33, 34, 35],

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from neurocodec import models
+from neurocodec.bitstream.payloads import STEP_ONE
 from neurocodec.codec import latents
 from neurocodec.codec.latents import GopTokenizer, tokenize
 from neurocodec.codec.tokens import LatentTokens
@@ -20,7 +21,8 @@ CPU = torch.device("cpu")
 def coded(bundle: models.Bundle, frames: list[Frame], quality: int, by: str) -> list[LatentTokens]:
     """by: the entropy model that is asked, "" for none."""
     entropy = bundle.entropy(bundle.entropy_number(by)) if by else None
-    items = tokenize(frames, bundle.tokenizer(), step_of_quality(quality), 9, CPU, entropy=entropy)
+    step = round(step_of_quality(quality) * STEP_ONE) / STEP_ONE  # as a file has it
+    items = tokenize(frames, bundle.tokenizer(), step, 9, CPU, entropy=entropy)
     return [item for item in items if isinstance(item, LatentTokens)]
 
 
@@ -40,15 +42,19 @@ def test_fewer_cells_are_coded_at_the_lowest_qualities(tiny_generated: Path, by:
             assert all((a.tokens == b.tokens).all() for a, b in zip(plain, asked, strict=True))
 
 
-def test_trials_leave_the_entropy_model_as_it_was(tiny: Path) -> None:
-    bundle = models.find(str(tiny))
-    coder = bundle.entropy(0).coder((6, 8), 9, 1, (), 1)
+@pytest.mark.parametrize("by", ["adaptive", "generator"])
+def test_trials_leave_the_entropy_model_as_it_was(tiny_generated: Path, by: str) -> None:
+    bundle = models.find(str(tiny_generated))
+    coder = bundle.entropy(bundle.entropy_number(by)).coder((6, 8), 9, 1, (), 1)
     assert isinstance(coder, latents.LatentCoder)
     latent = coded(bundle, moving_picture(1, 64, 48), 5, "")[0]
     first, again = BitEncoder(), BitEncoder()
     coder.fork().code(first, latent)
-    coder.fork().code(again, latent)
+    fork = coder.fork()
+    fork.code(again, latent)
     assert first.ideal_bits == again.ideal_bits
+    if by == "generator":  # weights are not copied
+        assert fork.generator._layers is coder.generator._layers
 
 
 def test_all_bits_too_dear_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

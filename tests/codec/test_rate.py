@@ -10,7 +10,7 @@ from neurocodec.codec.compress import compress
 from neurocodec.codec.control import controlled
 from neurocodec.codec.frames import GopEnd
 from neurocodec.codec.rate import GopResult, PsnrControl, SizeControl, step_for_rate
-from neurocodec.errors import UsageError
+from neurocodec.errors import InputError, UsageError
 from neurocodec.media.frame import Frame
 from tests.conftest import two_scenes, write_clip
 from tests.media.clips import Sound
@@ -105,7 +105,7 @@ def test_a_target_size_counts_the_sound(tmp_path: Path, tiny_motion: Path) -> No
     )
     assert stats.bytes == pytest.approx(48_000, rel=0.06)
     assert stats.audio_bytes > 2_000
-    with pytest.raises(UsageError, match="the sound alone"):
+    with pytest.raises(InputError, match=r"a\.mp4: the sound alone"):
         compress(clip, tmp_path / "b.nc", target_size=2_000, model=str(tiny_motion))
 
 

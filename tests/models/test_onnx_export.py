@@ -115,6 +115,10 @@ def test_command(
     assert not list((tmp_path / "out").iterdir())
 
     monkeypatch.setattr(onnx_export, "TOLERANCE", TOLERANCE)
+    with monkeypatch.context() as patch:  # what is not a number is no agreement
+        patch.setattr(torch, "from_numpy", lambda x: torch.full(x.shape, torch.nan))
+        assert cli(*call).status == 1
+
     ended = cli(*call)
     assert (ended.status, ended.err) == (0, "")
     path = tmp_path / "out" / "dequantizer.onnx"
