@@ -23,7 +23,7 @@ _COMMANDS = {
     "info": "Say what is in a .nc file.",
     "verify": "Check that a .nc file is undamaged and decodes.",
     "repair": "Copy what is whole of a damaged .nc file, with a new index.",
-    "models": "List and show model bundles.",
+    "models": "List, show and export model bundles.",
     "demo": "Make a short clip, compress it, decode it, show the result.",
     "train": "Train tokenizers and generators.",
     "bench": "Compare with other codecs, and measure speed.",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import Error
+from ..errors import Error, UsageError
 from . import options, print_json, printable
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -39,6 +39,9 @@ def command(
     What is in DST_DIR already, and not older than its source, stays: after an interrupt, give the
     same command to go on."""
     from ..codec.batch import batch
+
+    if str(src_dir).startswith("-"):
+        raise UsageError(f"{src_dir}: give SRC_DIR and DST_DIR before the options of compress")
 
     def say(path: str, failure: str) -> None:
         if failure:

@@ -8,7 +8,7 @@ from ..errors import UsageError
 from . import options, print_json, printable
 
 
-@click.group(short_help="List and show model bundles.")
+@click.group(short_help="List, show and export model bundles.")
 def command() -> None:
     """Model bundles: what the codec's networks know."""
 

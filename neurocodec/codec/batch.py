@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -181,7 +182,8 @@ class _Running:
             with self._lock:
                 self._children.discard(child)
         if child.returncode < 0:
-            return child.returncode, f"ended by signal {-child.returncode}; out of memory, perhaps"
+            why = "; out of memory, perhaps" if -child.returncode == signal.SIGKILL else ""
+            return child.returncode, f"ended by signal {-child.returncode}{why}"
         last = lines[-1] if lines else f"exit status {child.returncode}"
         return child.returncode, last.removeprefix("neurocodec: error: ")
 

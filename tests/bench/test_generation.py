@@ -97,6 +97,8 @@ def test_bench_generation(cli: Cli, tiny_gen: Path, tmp_path: Path) -> None:  # 
     assert (found["clips"], found["bits"]) == (9, 10)
     rows = found["rows"]
     assert rows["real"]["frechet"] < rows["random tokens"]["frechet"]
+    coded = rows["real, from its tokens"]
+    assert coded["frechet_coded"] < min(coded["frechet"], rows["random tokens"]["frechet_coded"])
     assert rows["real, from its tokens"]["codes"] == rows["tokens shuffled across space"]["codes"]
     assert rows["random tokens"]["codes"] > rows["real"]["codes"]
     ended = cli(*common, "--data", tmp_path / "a")

@@ -65,3 +65,23 @@ def test_what_is_wrong_with_the_call(cli: Cli, folder: Path, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     ended = cli("batch", folder, tmp_path / "file" / "out")
     assert ended.status == 4
+
+
+def test_folders_come_before_options(cli: Cli, folder: Path) -> None:
+    ended = cli("batch", "-q", "20", folder, folder / "out")
+    assert ended.status == 2
+    assert ended.err == (
+        "neurocodec: error: -q: give SRC_DIR and DST_DIR before the options of compress\n"
+    )
+
+
+def test_a_folder_that_cannot_be_made_fails_its_file_alone(
+    cli: Cli, folder: Path, tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "deep").write_text("in the way")
+    ended = cli("batch", folder, out, "--model", tiny, "-q", "20")
+    assert ended.status == 1
+    assert ended.err.splitlines()[-1] == "neurocodec: error: 2 of 3 files failed"
+    assert (out / "a.mkv.nc").exists()
