@@ -85,12 +85,12 @@ def batch(
     Raises UsageError, InputError, OutputError.
     """
     videos = find_videos(source, target)
+    if not videos:
+        raise InputError(f"{source}: holds no video ({' '.join(sorted(SUFFIXES))})")
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{target}: {error.strerror}") from None
-    if not videos:
-        raise InputError(f"{source}: holds no video ({' '.join(sorted(SUFFIXES))})")
     if ray not in (None, LOCAL):
         threads, jobs = 1, jobs or min(len(videos), MAX_WAITING)
     else:

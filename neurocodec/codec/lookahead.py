@@ -77,7 +77,7 @@ def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail]) -> int:
     """
     frames = (anchor, *following)
     whole = _bits(frames, LONG)
-    if whole < _STILL * len(following):
+    if _still(whole, frames):
         return LONG
     steps = _bits(frames, 1)
     if steps < _STEPS_PAY * whole:
@@ -87,7 +87,12 @@ def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail]) -> int:
 
 def is_still(frames: Sequence[Thumbnail]) -> bool:
     """Whether frames differ by so little that mini-GOPs of LONG are best for sure."""
-    return _bits(frames, LONG) < _STILL * (len(frames) - 1)
+    return _still(_bits(frames, LONG), frames)
+
+
+def _still(whole: float, frames: Sequence[Thumbnail]) -> bool:
+    """whole: bits of all frames but the first, as one mini-GOP."""
+    return whole < _STILL * (len(frames) - 1)
 
 
 def _bits(frames: Sequence[Thumbnail], length: int) -> float:

@@ -12,7 +12,6 @@ OUT/causal.md and OUT/causal.png; a run that is done already is not done again.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -34,7 +33,7 @@ from .parts import (
     load,
     make_folder,
     once,
-    positive,
+    parser_of,
     quality,
     st_lpips,
     table,
@@ -92,12 +91,7 @@ def trial(kind: str, steps: int, seed: int, learnt: Sources, clips: Tensor, out:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=positive, default=200)
-    parser.add_argument("--seeds", type=positive, default=1)
-    parser.add_argument("--quick", action="store_true", help="a few steps: a test")
+    parser = parser_of(__doc__, 200)
     options = parser.parse_args(arguments)
     steps, seeds, count = options.steps, options.seeds, HELD_CLIPS
     if options.quick:

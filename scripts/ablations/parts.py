@@ -201,6 +201,17 @@ def figure(file: Path, panels: int, width: float = 3.6) -> Iterator[list[Axes]]:
         pyplot.close(drawn)
 
 
+def parser_of(description: str | None, steps: int) -> argparse.ArgumentParser:
+    """Of an ablation that trains on DATA, by default for so many steps."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=positive, default=steps)
+    parser.add_argument("--seeds", type=positive, default=1)
+    parser.add_argument("--quick", action="store_true", help="a few steps, the least sizes: a test")
+    return parser
+
+
 def positive(text: str) -> int:
     """An option's value. Raises ArgumentTypeError."""
     if not text.isdecimal() or int(text) < 1:

@@ -11,7 +11,6 @@ already is not done again.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -33,6 +32,7 @@ from .parts import (
     load,
     make_folder,
     once,
+    parser_of,
     positive,
     quality,
     st_lpips,
@@ -147,13 +147,8 @@ def trial(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=positive, default=300)
-    parser.add_argument("--seeds", type=positive, default=1)
+    parser = parser_of(__doc__, 300)
     parser.add_argument("--bits", type=positive, nargs="+", default=BITS, help="sizes")
-    parser.add_argument("--quick", action="store_true", help="a few steps, two sizes: a test")
     options = parser.parse_args(arguments)
     steps, sizes, held_count = options.steps, options.bits, HELD_PICTURES
     if options.quick:
