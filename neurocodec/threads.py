@@ -11,10 +11,28 @@ from typing import TypeVar
 T = TypeVar("T")
 _END = object()
 
+# Ours are many short operations, in several processes. OpenBLAS, which numpy has, gains nothing by
+# threads then, and threads that wait by turning round and round take the processors from others.
+QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def quieten() -> None:
+    """Say how libraries' threads are to wait, where the environment says nothing. Heeded by those
+    that are loaded after it, numpy and torch among them, and by processes started from here."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
 
 def share_of(jobs: int) -> int:
     """Threads of each of so many processes, for the processors there are."""
-    return max(1, (os.cpu_count() or 1) // jobs)
+    return max(1, processors() // jobs)
 
 
 def ahead(

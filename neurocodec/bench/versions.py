@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from .. import __version__
+from ..threads import processors
 
 _CODING = ("bitstream", "codec", "entropy", "media", "tokenizer")  # packages that shape a file
 _LIBRARIES = ("torch", "numpy", "pytorch-msssim", "stlpips-pytorch", "bjontegaard")
@@ -40,9 +40,7 @@ def machine() -> dict[str, str | int]:
     """Processor and system; no names of hosts or people."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        "cores": processors(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

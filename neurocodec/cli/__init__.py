@@ -14,6 +14,7 @@ import click
 from .. import __version__
 from ..errors import Error, OutputError, UsageError
 from ..errors import printable as printable
+from ..threads import quieten
 
 INTERRUPTED = 130
 _COMMANDS = {
@@ -109,6 +110,7 @@ def _say_interrupted() -> NoReturn:
 
 def run() -> None:
     """Entry point: errors become one line on stderr and an exit status, see ``errors.py``."""
+    quieten()
     interrupted = False
 
     def interrupt(*_: object) -> NoReturn:

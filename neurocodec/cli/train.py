@@ -56,6 +56,7 @@ def command() -> None:
 @click.option("--learning-rate", type=float, help="6e-4; motion: 5e-4.")
 @click.option("--seed", type=int, help="0 by default.")
 @click.option("--validate-every", type=click.IntRange(1), help="Steps: 1000; motion: 2000.")
+@click.option("--from", "start", metavar="NAME|PATH", help="Bundle whose weights to start from.")
 @click.option("--images", type=_FOLDER, help="magvit2: run over single frames to start from.")
 @click.option(
     "--part",
@@ -80,6 +81,7 @@ def tokenizer(
     recipe: str | None,
     assignments: tuple[str, ...],
     val: Path | None,
+    start: str | None,
     resume: str | None,
     device: str,
     threads: int | None,
@@ -101,10 +103,15 @@ def tokenizer(
 
     import torch
 
+    from .. import models
+
     if threads is not None:
         torch.set_num_threads(threads)
     progress = not quiet and sys.stderr.isatty()
+    bundle = models.find(start) if start else None
     dry_run, images = settings.pop("dry_run", False), settings.pop("images", None)
+    if bundle is not None and images is not None:
+        raise UsageError("give --from or --images")
     if config == "motion":
         from ..train.motion import MotionTrainConfig, train_motion
 
@@ -113,7 +120,8 @@ def tokenizer(
         data, out = _places(data, out)
         train_motion(
             data, out, build(MotionTrainConfig, settings), val,
-            resume=_resumes(resume, out), device=device, progress=progress, **inputs,
+            resume=_resumes(resume, out), device=device, progress=progress, start=bundle,
+            **inputs,
         )  # fmt: skip
         return
     from ..train.objective import TrainConfig
@@ -127,8 +135,9 @@ def tokenizer(
     data, out = _places(data, out)
     with joined(device):
         train_tokenizer(
-            data, out, built, val, _resumes(resume, out), device, progress, images=images
-        )
+            data, out, built, val, _resumes(resume, out), device, progress, images=images,
+            start=bundle,
+        )  # fmt: skip
 
 
 def _places(data: Path | None, out: Path | None) -> tuple[Path, Path]:

@@ -24,6 +24,7 @@ from .. import models
 from ..bitstream.payloads import Header, VideoGop
 from ..entropy.generator import DEFAULT_STEPS
 from ..errors import Error
+from ..threads import QUIET, processors
 from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
 
 WORTH_IT = 6_000_000  # pixels of a clip, below which starting a process takes longer
@@ -48,14 +49,15 @@ class Setting:
 
 def pays(width: int, height: int, frames: int | None) -> bool:
     """Whether a clip is long enough and there is a processor to spare. frames: None: not known."""
-    return (os.cpu_count() or 1) > 1 and (frames is None or width * height * frames >= WORTH_IT)
+    return processors() > 1 and (frames is None or width * height * frames >= WORTH_IT)
 
 
 def environment() -> dict[str, str]:
     """For a Python that is to find this very package."""
     path = os.environ.get("PYTHONPATH")
     parent = str(Path(__file__).parents[2])
-    return os.environ | {"PYTHONPATH": os.pathsep.join([parent, path] if path else [parent])}
+    here = {"PYTHONPATH": os.pathsep.join([parent, path] if path else [parent])}
+    return QUIET | os.environ | here
 
 
 class EntropyProcess:

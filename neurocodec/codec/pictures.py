@@ -19,7 +19,7 @@ from ..entropy.motion import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import Reference, predict
-from ..tokenizer.motion_inference import FastPictureCodec
+from ..tokenizer.motion_inference import Buffers, FastPictureCodec
 from ..tokenizer.motion_model import (
     MotionTokenizer,
     PictureCodec,
@@ -40,6 +40,7 @@ from .tokens import (
 )
 
 _REFERENCES = 3  # interpolated pictures held at once: they are 16 times as large
+_LARGE = 16384  # cells of a picture of which only the two are held that are looked at
 
 
 def step_of(step: float, scales: tuple[int, ...], picture: Picture) -> float:
@@ -84,11 +85,13 @@ class PictureLoop:
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
         self._references: dict[int, Reference] = {}  # of the pictures used last
         self._fast: dict[PictureCodec, FastPictureCodec] = {}
+        self._buffers: Buffers = {}
 
     def reference(self, display: int) -> Reference:
         reference = self._references.pop(display, None)
         self._references[display] = reference or Reference(self.pictures[display], torch.float16)
-        while len(self._references) > _REFERENCES:
+        held = 2 if self.grid[0] * self.grid[1] > _LARGE else _REFERENCES
+        while len(self._references) > held:
             self._references.pop(next(iter(self._references)))
         return self._references[display]
 
@@ -132,7 +135,9 @@ class PictureLoop:
     def _networks(self, kind: int) -> FastPictureCodec:
         slow = self.tokenizer.networks(kind)
         if slow not in self._fast:
-            self._fast[slow] = FastPictureCodec(slow, self.tokenizer.config, self.device)
+            self._fast[slow] = FastPictureCodec(
+                slow, self.tokenizer.config, self.device, self._buffers
+            )
         return self._fast[slow]
 
     def quantize(self, z: Tensor, kind: int, steps: Tensor, grid: Grid) -> LatentTokens:

@@ -96,6 +96,12 @@ def _chessboard(h: int, w: int, device: torch.device) -> Tensor:
     return (torch.arange(h)[:, None] + torch.arange(w)).to(device) % 2 == 0
 
 
+@functools.lru_cache(16)
+def _places(b: int, h: int, w: int, device: torch.device) -> Tensor:
+    """Clip, row and column of each block of a grid, (b h w, 3)."""
+    return torch.ones(b, h, w, device=device).nonzero()
+
+
 def _worth(error: Tensor, size: int, penalty: float) -> Tensor:
     """Squared error of blocks -> what it will cost, distortion + penalty * bits."""
     knee = CODED_BITS * penalty * (size / 8) ** 2
@@ -108,18 +114,19 @@ def vector_bits(field: Tensor) -> Tensor:
 
 
 def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
+    around = torch.stack(neighbours)
+    if field.dim() > neighbours[0].dim():  # several fields
+        around = around[:, None]
+    difference = (field - around).abs_()
+    distance = difference[..., 0] + difference[..., 1]
     table = _edge_bits(field.device)
-    bits = field.new_zeros(field.shape[:-1], dtype=torch.float32)
-    for neighbour in neighbours:
-        difference = (field - neighbour).abs_()
-        distance = difference[..., 0] + difference[..., 1]
-        bits += table.index_select(0, distance.flatten()).view(bits.shape)
-    return bits
+    each = table.index_select(0, distance.flatten()).view(distance.shape)
+    return each[0] + each[1] + each[2] + each[3]
 
 
-def _differ(a: Tensor, b: Tensor) -> Tensor:
-    """Where vectors (..., 2) are not the same."""
-    return (a[..., 0] != b[..., 0]) | (a[..., 1] != b[..., 1])
+def _packed(field: Tensor) -> Tensor:
+    """Vectors (..., 2) -> one number each (...)."""
+    return field[..., 0] * (4 * MAX_VECTOR) + field[..., 1]
 
 
 @functools.lru_cache(4)
@@ -152,6 +159,7 @@ class _Search:
             self._target = 2 * self._target - other
         h, w = self._target.shape[1:3]
         self._board = _chessboard(h, w, target.device)
+        self._places = _places(*self._target.shape[:3], target.device)
         zero = torch.zeros((*self._target.shape[:3], 2), dtype=torch.long, device=target.device)
         self.start_from(zero)
 
@@ -171,36 +179,43 @@ class _Search:
         self._around = _neighbours(self.field)
         self._cost = self._of(self.field, self.error)
 
-    def offer(self, fields: list[Tensor], where: Tensor | None = None) -> None:
+    def offer(
+        self, fields: list[Tensor], where: Tensor | None = None, distinct: bool = False
+    ) -> None:
         """Take of each block the vector that costs least, of these fields or its own, where
-        allowed."""
+        allowed. distinct: hardly any two of the fields agree anywhere."""
         offered = torch.stack(fields).clamp_(-MAX_VECTOR, MAX_VECTOR)
         rate = self._rate(offered)
         # what would not pay even without any error need not be looked at, nor what was already
         wanted = rate < self._cost
-        wanted &= _differ(offered, self.field)
-        for i in range(1, len(fields)):
-            for j in range(i):
-                wanted[i] &= _differ(offered[i], offered[j])
+        if not distinct:
+            packed = _packed(offered)
+            wanted &= packed != _packed(self.field)
+            for i in range(1, len(fields)):
+                wanted[i] &= (packed[:i] != packed[i]).all(0)
         if where is not None:
             wanted &= where
-        places = wanted.nonzero()
-        if not len(places):
+        # selecting by one index is much faster than by four
+        wanted = wanted.flatten().nonzero()[:, 0]
+        if not len(wanted):
             return
-        n, b, y, x = places.unbind(1)
-        at = places[:, 1:]
-        blocks = self._reference.luma_blocks(offered[n, b, y, x], self._size, self._every, at)
-        blocks -= self._target[b, y, x]
+        cell = wanted % self.error.numel()
+        chosen = offered.flatten(0, 3).index_select(0, wanted)
+        at = self._places.index_select(0, cell)
+        blocks = self._reference.luma_blocks(chosen, self._size, self._every, at)
+        blocks -= self._target.flatten(0, 2).index_select(0, cell)
         found = blocks.square_().sum((1, 2)) * self._every**2
         if self._weight is not None:
-            found *= self._weight[b, y, x]
-        error = offered.new_zeros(wanted.shape, dtype=found.dtype)
-        error[wanted] = found
-        cost = _worth(error * self._share, self._size, self._penalty) + rate
-        cost = torch.cat([self._cost[None], torch.where(wanted, cost, math.inf)])
-        best = cost.argmin(0, keepdim=True)  # the first of equal ones
-        self._cost = cost.gather(0, best)[0]
-        self.error = torch.cat([self.error[None], error]).gather(0, best)[0]
+            found *= self._weight.flatten().index_select(0, cell)
+        cost = _worth(found * self._share, self._size, self._penalty)
+        cost += rate.flatten().index_select(0, wanted)
+        errors = torch.cat([self.error[None], torch.zeros_like(rate)])
+        costs = torch.cat([self._cost[None], torch.full_like(rate, math.inf)])
+        errors.view(-1).scatter_(0, wanted + self.error.numel(), found)
+        costs.view(-1).scatter_(0, wanted + self.error.numel(), cost)
+        cost, best = costs.min(0, keepdim=True)  # the first of equal ones
+        self._cost = cost[0]
+        self.error = errors.gather(0, best)[0]
         best = best[..., None].expand(*best.shape, 2)
         self.field = torch.cat([self.field[None], offered]).gather(0, best)[0]
 
@@ -215,14 +230,9 @@ class _Search:
 
     def refine(self, steps: tuple[int, ...]) -> None:
         for step in steps:
-            self.offer(
-                [
-                    self.field + torch.tensor([dx, dy], device=self.field.device)
-                    for dy in (-step, 0, step)
-                    for dx in (-step, 0, step)
-                    if dx or dy
-                ]
-            )
+            moves = [(dx, dy) for dy in (-step, 0, step) for dx in (-step, 0, step) if dx or dy]
+            by = torch.tensor(moves, device=self.field.device)
+            self.offer(list(self.field + by[:, None, None, None]), distinct=True)
 
 
 def _search(
@@ -345,14 +355,14 @@ def _smooth_labels(cost: Tensor, edge: float) -> Tensor:
         pooled = F.avg_pool2d(F.pad(cost, pad, mode="replicate"), size) * size**2
         rows, columns = pooled.shape[2:]
         if out is None:
-            out = pooled.argmin(0)
+            out = pooled.min(0).indices
         else:
             out = out.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :rows, :columns]
         board = _chessboard(rows, columns, cost.device)
         for i in range(6):
             around = torch.stack([n[..., 0] for n in _neighbours(out[..., None])])
             differ = torch.stack([(around != label).float().sum(0) for label in range(labels)])
-            better = (pooled + edge * size * differ).argmin(0)
+            better = (pooled + edge * size * differ).min(0).indices
             out = torch.where(~board if i % 2 else board, better, out)
     assert out is not None
     return out

@@ -37,12 +37,11 @@ class Counts:
         zeros, ones = counts[contexts, 0], counts[contexts, 1]
         p = ((2 * ones + 1) << 16) // (2 * (zeros + ones) + 2)
         bits = coder.code(bits, np.minimum(np.maximum(p, 1), 65535))
-        total = np.bincount(contexts, minlength=len(counts))
-        seen_ones = np.bincount(contexts[bits != 0], minlength=len(counts))
-        counts[:, 0] += self.unit * (total - seen_ones)
-        counts[:, 1] += self.unit * seen_ones
-        while len(full := np.flatnonzero(counts[:, 0] + counts[:, 1] > self.limit)):
-            counts[full] = (counts[full] + 1) >> 1
+        np.add.at(counts, (contexts, bits), self.unit)
+        seen = contexts
+        while len(seen := seen[counts[seen, 0] + counts[seen, 1] > self.limit]):
+            seen = np.unique(seen)
+            counts[seen] = (counts[seen] + 1) >> 1
         return bits
 
 

@@ -32,7 +32,7 @@ from .integer import (
     layer,
     log2_sixteenths,
     log_activation,
-    relu,
+    parts,
     windows,
 )
 from .motion import Field
@@ -250,10 +250,11 @@ class GeneratorModel:
     def _static(self, grid: tuple[int, int], x: Activations) -> Activations:
         """Features (h w, F) -> (h w, C), of 5x5 cells."""
         every = np.arange(len(x))
-        x = relu(self._layers["static.0"](x))
+        x = self._layers["static.0"].relu(x)
         for name in ("static.1", "static.2"):
-            near = windows(_with_margin(x, grid, 1), every, 1)
-            x = added(x, relu(self._layers[name](near)).astype(np.int64))
+            seen, layer = _with_margin(x, grid, 1), self._layers[name]
+            more = [layer.relu(windows(seen, cells, 1)) for cells in parts(every)]
+            x = added(x, np.concatenate(more).astype(np.int64))
         return x
 
     def _code_depths(
@@ -265,9 +266,9 @@ class GeneratorModel:
         seen = _with_margin(np.zeros((len(depths), 3), np.int8), grid, REACH)
         layers = self._layers
         for cells in groups:
-            x = relu(layers["depth.seen"](windows(seen, cells, REACH)))
-            x = relu(layers["depth.0"](np.concatenate([static[cells], x], 1)))
-            x = added(x, relu(layers["depth.1"](x)).astype(np.int64))
+            x = layers["depth.seen"].relu(windows(seen, cells, REACH))
+            x = layers["depth.0"].relu(np.concatenate([static[cells], x], 1))
+            x = added(x, layers["depth.1"].relu(x).astype(np.int64))
             contexts = bucket(layers["depth.out"](x))
             bits = (depths[cells] > 0).astype(np.int32)
             coded = self.tables["coded"].code(coder, bits, kind, contexts[:, 0])
@@ -293,20 +294,20 @@ class GeneratorModel:
         known = np.zeros((n, 4 + 2 * d), np.int8)  # what there is to see of each cell
         known[:, 1] = ONE * (depths > 0)
         known[:, 2] = log_activation(depths)
-        seen = _with_margin(relu(layers["tokens.seen"](known)), grid, 1)
+        seen = _with_margin(layers["tokens.seen"].relu(known), grid, 1)
         for group in groups:
             cells = group[depths[group] > 0]
             if len(cells):
                 near = windows(seen, cells, 1)
-                x = relu(layers["tokens.trunk"](np.concatenate([near, static[cells]], 1)))
+                x = layers["tokens.trunk"].relu(np.concatenate([near, static[cells]], 1))
                 for i in range(self._blocks):
-                    inner = relu(layers[f"tokens.blocks.{i}.0"](x))
+                    inner = layers[f"tokens.blocks.{i}.0"].relu(x)
                     x = added(x, layers[f"tokens.blocks.{i}.1"](inner))
                 x = np.maximum(x, 0)
                 known[cells, 4:] = self._code_cells(coder, kind, x, depths, levels, cells)
             known[group, 0] = ONE
             known[group, 3] = known[group, 2]
-            seen[group // w + 1, group % w + 1] = relu(layers["tokens.seen"](known[group]))
+            seen[group // w + 1, group % w + 1] = layers["tokens.seen"].relu(known[group])
 
     def _code_cells(
         self, coder: BitCoder, kind: int, x: Activations, depths: Ints,
@@ -321,7 +322,7 @@ class GeneratorModel:
         for stage in range(int(depth.max())):
             at = np.flatnonzero(depth > stage)
             hidden, out = self._heads[stage]
-            inner = relu(hidden(np.concatenate([x[at], own[at], which[at]], 1)))
+            inner = hidden.relu(np.concatenate([x[at], own[at], which[at]], 1))
             contexts = bucket(out(inner)).reshape(len(at), LOGITS, k)
             level = levels[cells[at], stage].astype(np.int64)
             level = self._code_levels(coder, kind, stage, level, contexts)

@@ -9,7 +9,9 @@ Normative: ``bitstream_spec.md``, section "Entropy models with a generator".
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +25,12 @@ MAX_INPUTS = 2048  # of a layer: MAX_ACTIVATION * MAX_WEIGHT * MAX_INPUTS < 2^24
 MAX_MULTIPLIER = (1 << 31) - 1
 MAX_BIAS = (1 << 30) - 1
 SHIFT = 20
+ROWS = 4096  # at once: of more, copies of other types would not fit into caches
 LOGIT_ONE = 4  # a logit of 1.0
 BUCKETS = 64  # of logits
 
 Activations = NDArray[np.int8]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,41 @@ class Layer:
     bias: Ints
     multiplier: Ints
 
+    @functools.cached_property
+    def _in_doubles(self) -> bool:
+        """Whether no product can reach 2^52, so that float64 holds it and its half exactly."""
+        largest = MAX_ACTIVATION * np.abs(self.weight).sum(0, dtype=np.float64)
+        return bool(((largest + np.abs(self.bias)) * self.multiplier < 2.0**52).all())
+
+    @functools.cached_property
+    def _scale(self) -> NDArray[np.float64]:
+        return self.multiplier / (1 << SHIFT)
+
     def __call__(self, x: Activations) -> Ints:
         """(N, inputs) -> (N, outputs), not limited."""
+        if len(x) > ROWS:
+            return np.concatenate([self(part) for part in parts(x)])
         total = (x.astype(np.float32) @ self.weight).astype(np.int64)
         total += self.bias
         total *= self.multiplier
         total += 1 << (SHIFT - 1)
         total >>= SHIFT
         return total
+
+    def relu(self, x: Activations) -> Activations:
+        """``relu`` of the outputs. The same numbers by vector instructions where they fit: numpy
+        multiplies and limits integers of 64 bits one by one."""
+        if len(x) > ROWS:
+            return np.concatenate([self.relu(part) for part in parts(x)])
+        if not self._in_doubles:
+            return relu(self(x))
+        total = (x.astype(np.float32) @ self.weight).astype(np.float64)
+        total += self.bias
+        total *= self._scale
+        total += 0.5
+        np.floor(total, out=total)
+        np.maximum(total, 0, out=total)
+        return np.minimum(total, MAX_ACTIVATION, out=total).astype(np.int8)
 
     def rows(self, first: int, last: int) -> Layer:
         """The layer of some of the outputs."""
@@ -68,24 +99,34 @@ def layer(weight: NDArray[np.int8], bias: NDArray[np.int32], scale: NDArray[np.i
     )
 
 
+def parts(x: NDArray[T]) -> list[NDArray[T]]:
+    """Rows of x, not too many at once."""
+    return [x[i : i + ROWS] for i in range(0, len(x), ROWS)]
+
+
+def limited(x: Ints, low: int, high: int | Ints) -> Ints:
+    """As ``np.clip``, which takes many times as long for few numbers."""
+    return np.minimum(np.maximum(x, low), high)
+
+
 def relu(x: Ints) -> Activations:
-    return np.clip(x, 0, MAX_ACTIVATION).astype(np.int8)
+    return limited(x, 0, MAX_ACTIVATION).astype(np.int8)
 
 
 def added(x: Activations, more: Ints) -> Activations:
     """x + more, limited on both sides."""
-    return np.clip(x + more, -MAX_ACTIVATION, MAX_ACTIVATION).astype(np.int8)
+    return limited(x + more, -MAX_ACTIVATION, MAX_ACTIVATION).astype(np.int8)
 
 
 def bucket(logits: Ints) -> Ints:
     """Logits in units of 1 / LOGIT_ONE -> 0..BUCKETS - 1."""
     half = BUCKETS // 2
-    return np.clip(logits, -half, half - 1) + half
+    return limited(logits, -half, half - 1) + half
 
 
 def log2_sixteenths(x: Ints) -> Ints:
     """16 log2(x) of integers x >= 1, linear between powers of two, rounded down."""
-    x = x.astype(np.int64)
+    x = x.astype(np.int64, copy=False)
     exponent = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
     return 16 * exponent + (((x << 4) >> exponent) & 15)
 

@@ -23,8 +23,8 @@ from .integer import (
     Activations,
     Layer,
     bucket,
+    limited,
     log_activation,
-    relu,
 )
 from .motion import (
     BOTH,
@@ -159,8 +159,8 @@ class _Picture:
     def pointed(self, r: int, cells: Ints, mv: Ints) -> Ints:
         """What reference r carries where vectors (N, 2) of cells (N,) point: (N, 2)."""
         (h, w), shift = self.grid, (mv + 16) >> 5
-        y = np.clip(cells // w + shift[:, 1], 0, h - 1)
-        x = np.clip(cells % w + shift[:, 0], 0, w - 1)
+        y = limited(cells // w + shift[:, 1], 0, h - 1)
+        x = limited(cells % w + shift[:, 0], 0, w - 1)
         return self.carried[r][y * w + x]
 
 
@@ -224,13 +224,13 @@ class MotionGenerator:
 
     def hidden(self, name: str, x: Activations) -> Activations:
         """The two layers that the networks of a kind of decisions begin with."""
-        return relu(self.apply(f"{name}.1", relu(self.apply(f"{name}.0", x))))
+        return self.apply(f"{name}.1", self.apply(f"{name}.0", x))
 
-    def apply(self, layer: str, x: Activations) -> Ints:
-        return self._layers[layer](x)
+    def apply(self, layer: str, x: Activations) -> Activations:
+        return self._layers[layer].relu(x)
 
     def logits(self, layer: str, table: str, block: int, x: Activations) -> Logits:
-        return Logits(table, block, bucket(self.apply(layer, x)))
+        return Logits(table, block, bucket(self._layers[layer](x)))
 
     def _code(
         self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
@@ -354,6 +354,7 @@ class MotionGenerator:
         candidates += [(near[:, i], valid[:, i]) for i in range(4)]
         out = guess.copy()
         left = np.arange(len(guess))
+        open_ = np.ones(len(guess), np.bool_)  # whether none of those was it yet
         for i, (candidate, there) in enumerate(candidates):
             fresh = there[left].copy()
             for other, also in candidates[:i]:
@@ -362,10 +363,11 @@ class MotionGenerator:
             hit = self._code(coder, logits, rows, i, (value[rows] == candidate[rows]).all(1))
             taken = rows[hit != 0]
             out[taken] = candidate[taken]
-            left = np.setdiff1d(left, taken, assume_unique=True)
+            open_[taken] = False
+            left = left[open_[left]]
         if len(left):
             found = self._code_differences(coder, block, x[left], (value - guess)[left])
-            out[left] = np.clip(guess[left] + found, -MAX_MV, MAX_MV)
+            out[left] = limited(guess[left] + found, -MAX_MV, MAX_MV)
         return out
 
     def _code_differences(self, coder: BitCoder, block: int, x: Activations, value: Ints) -> Ints:
@@ -382,7 +384,7 @@ class MotionGenerator:
         ]
         facts += [ONE * (size == 1), ONE * (size == 2)]
         inner = np.concatenate([inner, np.stack(facts, 1).astype(np.int8)], 1)
-        inner = relu(self.apply("motion.difference.2", inner))
+        inner = self.apply("motion.difference.2", inner)
         logits = self.logits("motion.difference.y", "motion_y", block, inner)
         return np.stack([across, self._code_components(coder, logits, value[:, 1])], 1)
 

@@ -51,7 +51,6 @@ class Phases:
         self._source = F.pad(
             planes[:, None], (margin + before, margin + after) * 2, mode="replicate"
         )[:, 0]
-        self._columns: dict[int, Tensor] = {}  # moved along x alone, by phase of x
         self._missing = set(range(16))
         b, h, w = planes.shape
         self._samples = planes.new_empty(b, 16, h + 2 * margin, w + 2 * margin, dtype=dtype)
@@ -59,14 +58,12 @@ class Phases:
     def _fill(self, phases: Tensor) -> None:
         seen = torch.zeros(16, dtype=torch.bool, device=phases.device)
         seen[phases.flatten()] = True
-        for phase in self._missing.intersection(seen.nonzero().flatten().tolist()):
-            y, x = divmod(phase, 4)
-            if x not in self._columns:
-                self._columns[x] = _moved(self._source, self._taps[x], -1)
-            self._samples[:, phase] = _moved(self._columns[x], self._taps[y], -2)
-            self._missing.discard(phase)
-        if not self._missing:
-            self._columns.clear()
+        wanted = self._missing.intersection(seen.nonzero().flatten().tolist())
+        for x in {phase % 4 for phase in wanted}:
+            columns = _moved(self._source, self._taps[x], -1)
+            for phase in wanted & set(range(x, 16, 4)):
+                self._samples[:, phase] = _moved(columns, self._taps[phase // 4], -2)
+        self._missing -= wanted
 
     def windows(
         self, field: Tensor, stride: int, size: int, every: int = 1, at: Tensor | None = None
@@ -74,7 +71,7 @@ class Phases:
         """Windows of ``size`` around blocks of ``stride``, and of each row and column of them every
         n-th sample: (B, h, w, size/every, size/every).
 
-        at: instead, of N blocks of a field (N, 2) alone, the places in (B, h, w) as (N, 3).
+        at: instead, of N blocks of a field (N, 2) alone, the places (N, 3): clip, row and column.
         """
         b, _, height, width = self._samples.shape
         whole, part = field >> 2, field & 3
@@ -130,7 +127,7 @@ class Reference:
         """Blocks at the grid of ``field`` (B, H/block, W/block, 2), not overlapped, and of each row
         and column of them every n-th sample: (B, h, w, block/every, block/every).
 
-        at: instead, of N blocks of a field (N, 2) alone, the places in (B, h, w) as (N, 3).
+        at: instead, of N blocks of a field (N, 2) alone, the places (N, 3): clip, row and column.
         """
         return self.luma.windows(field, block, block, every, at)
 

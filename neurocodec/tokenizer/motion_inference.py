@@ -21,12 +21,16 @@ from .motion_model import PictureCodec, ResBlock
 _PLANES = 6
 _CONDITION = 1 + KINDS
 Kernel = tuple[Tensor, Tensor]  # weight and bias
+Buffers = dict[tuple[int, ...], Tensor]  # by size
 
 
 class FastPictureCodec:
     """Context, encoder and decoder of one set of kinds, for one picture at a time."""
 
-    def __init__(self, codec: PictureCodec, config: MotionConfig, device: torch.device) -> None:
+    def __init__(
+        self, codec: PictureCodec, config: MotionConfig, device: torch.device, buffers: Buffers
+    ) -> None:
+        """buffers: to be filled anew for each picture; several sets of kinds may share them."""
         self._dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
         self._device, c = device, config.context
         self._c, self._d = c, config.latent_dim
@@ -49,7 +53,7 @@ class FastPictureCodec:
             self._kernel(decoder.refine2),
         ]
         self._out = self._kernel(decoder.out, None, planes)
-        self._buffers: dict[tuple[int, ...], Tensor] = {}
+        self._buffers = buffers
 
     def _kernel(
         self, conv: nn.Module, inputs: Tensor | None = None, outputs: Tensor | None = None
@@ -69,7 +73,6 @@ class FastPictureCodec:
         return self._kernel(block.conv1), self._kernel(block.conv2)
 
     def _buffer(self, *size: int) -> Tensor:
-        """The same memory for each picture."""
         if size not in self._buffers:
             self._buffers[size] = torch.empty(size, dtype=self._dtype, device=self._device)
         return self._buffers[size]

@@ -224,7 +224,8 @@ class Run:
             self.seconds = time.monotonic() - began
             ended = self.done >= config.steps
             if ended or self.done // LOG_EVERY > before // LOG_EVERY:
-                mean = {k: float(np.mean([r[k] for r in self.recent])) for k in self.recent[0]}
+                names = dict.fromkeys(k for r in self.recent for k in r)
+                mean = {k: float(np.mean([r[k] for r in self.recent if k in r])) for k in names}
                 self.recent.clear()
                 self.log({"step": self.done, "seconds": round(self.seconds), **mean})
                 bar.set_postfix({k: f"{v:.4g}" for k, v in mean.items()}, refresh=False)

@@ -206,12 +206,12 @@ class _MotionRecorder(MotionGenerator):
         self.seen: list[tuple[str, Activations]] = []  # by layer
         self.recorded: list[_Recorded] = []
 
-    def apply(self, layer: str, x: Activations) -> Ints:
+    def apply(self, layer: str, x: Activations) -> Activations:
         if layer.endswith(".0"):
             self.seen.append((layer, x))
         elif layer == "motion.difference.2":
             self.seen.append((layer, x[:, 1:]))
-        return np.zeros((len(x), 1), np.int64)
+        return np.zeros((len(x), 1), np.int8)
 
     def logits(self, layer: str, table: str, block: int, x: Activations) -> Logits:
         self.recorded.append(_Recorded(layer, block, len(x)))

@@ -132,7 +132,7 @@ class Trainer(Run):
                 loss, found = objective.loss(out, x, t, self.done)
                 self.backward(loss / parts, {"planes": x, "step": t})
             if plays:
-                found |= objective.learn(x, out.planes, i == parts, parts)
+                found |= objective.learn(x, out.planes, self.done, i == parts, parts)
             found["loss"] = loss.detach()
             found["bpp"] = out.bits.detach().mean() / (x[0, 0].numel() * 4)
             found["mse"] = (out.planes.detach() - x).square().mean()
@@ -294,5 +294,5 @@ def _check(config: TrainConfig) -> None:
         config.widths()
     except ValueError:
         raise UsageError(f"discriminator {config.discriminator!r}: give widths: 64,128") from None
-    if min(config.batch, config.accumulate) < 1:
-        raise UsageError("batch and accumulate: give 1 or more")
+    if min(config.batch, config.accumulate, config.r1_every) < 1:
+        raise UsageError("batch, accumulate and r1_every: give 1 or more")

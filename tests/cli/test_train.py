@@ -65,6 +65,20 @@ def test_recipe_then_settings_then_options(cli: Cli, calls: list[Any], tmp_path:
     assert rest["images"] == Path("other")
 
 
+@pytest.mark.parametrize(
+    ("family", "name"), [("magvit2", "magvit2-small"), ("motion", "motion-small")]
+)
+def test_a_run_can_start_from_a_bundle(
+    cli: Cli, calls: list[Any], family: str, name: str, tmp_path: Path
+) -> None:
+    assert cli(*TRAIN, "--config", family, "--from", name).status == 0
+    ((_, rest),) = calls
+    assert rest["start"].name == name
+    assert cli(*TRAIN, "--from", name, "--images", tmp_path).status == 2
+    assert cli(*TRAIN, "--from", "nothing").status != 0
+    assert len(calls) == 1
+
+
 def test_resume_auto_looks_for_a_checkpoint(cli: Cli, calls: list[Any], tmp_path: Path) -> None:
     command = ("train", "tokenizer", "--data", "data", "--out", tmp_path)
     assert cli(*command, "--resume", "auto").status == 0
