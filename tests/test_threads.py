@@ -1,9 +1,48 @@
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from neurocodec.threads import ahead
+from neurocodec.codec.entropy_process import environment
+from neurocodec.threads import QUIET, ahead, processors, quieten, share_of
+
+
+def test_libraries_are_told_how_to_wait_unless_they_are_told_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    quieten()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
+    child = environment()
+    assert (child["OMP_WAIT_POLICY"], child["OPENBLAS_NUM_THREADS"]) == ("PASSIVE", "7")
+
+
+def test_a_command_tells_them_before_it_loads_them() -> None:
+    """numpy reads these when it is loaded, and with it torch."""
+    code = (
+        "import os, sys\n"
+        "from neurocodec import cli\n"
+        "assert 'numpy' not in sys.modules\n"
+        "sys.argv = ['neurocodec', '--version']\n"
+        "try:\n    cli.run()\nfinally:\n"
+        "    print(os.environ['OPENBLAS_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])"
+    )
+    plain = {k: v for k, v in environment().items() if k not in QUIET}
+    ended = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True)
+    assert ended.stdout.splitlines()[-1] == "1 PASSIVE", ended.stderr
+
+
+def test_processors_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert (processors(), share_of(2), share_of(9)) == (3, 1, 1)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert processors() == 1
 
 
 def test_same_items_in_order() -> None:

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from .. import models
 from ..errors import UsageError
 from .anchors import PYTHON, Codec, Setting, make_codec
 from .ffmpeg import Ffmpeg
+from .hyperprior import Hyperprior
 from .process import Programs, Use
+from .roofline import Roofline, roofline
 from .suite import OURS
 from .versions import machine
 from .y4m import Planes, write_y4m
@@ -30,6 +33,7 @@ from .y4m import Planes, write_y4m
 RATE = Fraction(25)  # frames per second: what real time means here
 SIZES = ((320, 180), (640, 360), (1280, 720))
 _ANCHORS = (Setting("x265", "medium"), Setting("vvenc", "faster"))
+_LEARNED = Setting("CompressAI", "hyperprior, random weights")
 _VALUES = {"x265": 28.0, "vvenc": 32.0}  # their defaults
 _SIDE = 512  # of a tile of the background
 _NOISE = 1.5  # levels, standard deviation
@@ -58,6 +62,7 @@ class Speeds:
     machine: dict[str, str | int]
     rows: list[Row]
     stages: dict[str, dict[str, dict[str, float]]]
+    rooflines: list[Roofline]  # none for a model of another family
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,13 +101,16 @@ def measure_speed(
             folder = Path(scratch)
             write_y4m(folder / "clip.y4m", moving_photographs(frames, width, height), RATE)
             write_y4m(folder / "one.y4m", moving_photographs(1, width, height), RATE)
-            for setting in (Setting(OURS), *_ANCHORS):
-                codec = make_codec(setting, program, gop, model)
-                notify(f"{size}  {setting.label}")
-                value = _VALUES.get(setting.codec, quality)
+            codecs = [make_codec(s, program, gop, model) for s in (Setting(OURS), *_ANCHORS)]
+            codecs.append(Hyperprior(_LEARNED, program, gop, None, None))
+            for codec in codecs:
+                notify(f"{size}  {codec.setting.label}")
+                value = _VALUES.get(codec.setting.codec, quality)
                 rows += _rows(codec, value, size, frames, folder)
             stages[size] = _stages(make_codec(Setting(OURS), program, gop, model), quality, folder)
-    return Speeds(frames, machine(), rows, stages)
+    of_motion = models.find(model).is_motion
+    rooflines = [roofline(*size, model) for size in sizes] if of_motion else []
+    return Speeds(frames, machine(), rows, stages, rooflines)
 
 
 def _rows(codec: Codec, value: float, size: str, frames: int, folder: Path) -> list[Row]:
@@ -224,4 +232,17 @@ def markdown(speeds: Speeds) -> str:
         for direction, seconds in by_direction.items():
             cells = " | ".join(f"{seconds[name]:.2f}" for name in names)
             lines.append(f"| {size} | {direction} | {seconds['wall']:.2f} | {cells} |")
+    if speeds.rooflines:
+        lines += [
+            "",
+            "Networks of a decoder, one picture, beside the fastest product of matrices:",
+            "",
+            "| size | type | threads | MACs a pixel | GMAC | ms | GMAC/s | peak, GMAC/s | share |",
+            "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+    for r in speeds.rooflines:
+        lines.append(
+            f"| {r.size} | {r.type} | {r.threads} | {r.of_pixel} | {r.macs / 1e9:.2f} | "
+            f"{r.seconds * 1e3:.0f} | {r.speed / 1e9:.0f} | {r.peak / 1e9:.0f} | {r.share:.0%} |"
+        )
     return "\n".join(lines)

@@ -42,12 +42,6 @@ class Layer:
     multiplier: Ints
 
     @functools.cached_property
-    def _in_doubles(self) -> bool:
-        """Whether no product can reach 2^52, so that float64 holds it and its half exactly."""
-        largest = MAX_ACTIVATION * np.abs(self.weight).sum(0, dtype=np.float64)
-        return bool(((largest + np.abs(self.bias)) * self.multiplier < 2.0**52).all())
-
-    @functools.cached_property
     def _scale(self) -> NDArray[np.float64]:
         return self.multiplier / (1 << SHIFT)
 
@@ -63,12 +57,10 @@ class Layer:
         return total
 
     def relu(self, x: Activations) -> Activations:
-        """``relu`` of the outputs. The same numbers by vector instructions where they fit: numpy
-        multiplies and limits integers of 64 bits one by one."""
+        """``relu`` of the outputs, in float64, for numpy multiplies and limits integers of 64 bits
+        one by one. Exact where a product is below 2^53; larger ones are limited anyway."""
         if len(x) > ROWS:
             return np.concatenate([self.relu(part) for part in parts(x)])
-        if not self._in_doubles:
-            return relu(self(x))
         total = (x.astype(np.float32) @ self.weight).astype(np.float64)
         total += self.bias
         total *= self._scale

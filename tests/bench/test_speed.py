@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from neurocodec.bench.ffmpeg import Ffmpeg
-from neurocodec.bench.speed import markdown, measure_speed, moving_photographs, parse_sizes
+from neurocodec.bench.roofline import roofline
+from neurocodec.bench.speed import (
+    Speeds,
+    markdown,
+    measure_speed,
+    moving_photographs,
+    parse_sizes,
+)
 from neurocodec.bench.stages import STAGES, Sampler, stage_of
+from neurocodec.bench.versions import machine
 from neurocodec.errors import UsageError
 from neurocodec.threads import ahead
 
@@ -19,9 +27,11 @@ def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("neurocodec.bench.speed._STARTS", 1)
     lines: list[str] = []
     found = measure_speed(((192, 128),), 9, model=str(tiny), notify=lines.append)
-    assert lines == ["192x128  neurocodec", "192x128  x265 medium", "192x128  vvenc faster"]
-    assert len(found.rows) == 6
-    for row in found.rows:
+    assert [line.split("  ")[1] for line in lines] == [
+        "neurocodec", "x265 medium", "vvenc faster", "CompressAI hyperprior, random weights"
+    ]  # fmt: skip
+    assert len(found.rows) == 8
+    for row in found.rows[:6]:
         assert row.fps > 0
         assert row.real_time == pytest.approx(row.fps / 25, abs=1e-3)
         assert row.start_up > 0
@@ -33,6 +43,16 @@ def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = markdown(found)
     assert "| 192x128 | x265 medium | encode |" in text
     assert "| size | | whole | start-up | media | search | prediction | network | motion" in text
+
+
+def test_a_roofline_counts_the_macs_of_a_picture(tiny_motion: Path) -> None:
+    small, wide = (roofline(width, 64, str(tiny_motion)) for width in (64, 120))
+    assert wide.macs == pytest.approx(small.macs * 120 / 64, rel=1e-6)  # 15 cells for 8
+    # of one convolution alone: 3 x 3, from 8 to 8 channels, at a quarter of the size
+    assert small.of_pixel > 9 * 8 * 8 / 16
+    assert 0 < small.share == pytest.approx(small.macs / small.seconds / small.peak)
+    seconds = {"64x64": {"encode": dict.fromkeys(("wall", *STAGES), 0.0)}}
+    assert "| 64x64 | " in markdown(Speeds(2, machine(), [], seconds, [small])).splitlines()[-1]
 
 
 def test_the_clip_moves_and_is_the_same_every_time() -> None:

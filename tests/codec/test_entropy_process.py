@@ -12,6 +12,7 @@ import pytest
 import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
+from neurocodec.codec import entropy_process
 from neurocodec.codec.entropy_process import EntropyProcess, Setting, pays, serve
 from neurocodec.codec.tokens import decode_tokens, hash_tokens
 from neurocodec.errors import Error
@@ -25,11 +26,11 @@ def coded(tmp_path: Path, clip: Path, tiny_motion_generated: Path) -> tuple[Path
 
 
 def test_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(entropy_process, "processors", lambda: 2)
     assert pays(640, 360, 100)
     assert pays(64, 48, None)
     assert not pays(64, 48, 100)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(entropy_process, "processors", lambda: 1)
     assert not pays(640, 360, 100)
 
 

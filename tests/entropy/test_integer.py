@@ -12,6 +12,7 @@ from neurocodec.entropy.integer import (
     MAX_MULTIPLIER,
     MAX_WEIGHT,
     ONE,
+    ROWS,
     SHIFT,
     Layer,
     added,
@@ -129,6 +130,25 @@ def test_rows_of_a_layer() -> None:
     parts = arrays(9, 30)
     x = np.random.default_rng(1).integers(-127, 127, (5, 30), np.int8)
     np.testing.assert_array_equal(layer(*parts).rows(2, 6)(x), layer(*parts)(x)[:, 2:6])
+
+
+@pytest.mark.parametrize(("bias", "multiplier"), [(1, 3000), (1, UNIT), (MAX_BIAS, MAX_MULTIPLIER)])
+def test_relu_of_a_layer_is_relu_of_its_outputs(bias: int, multiplier: int) -> None:
+    weight, biases, multipliers = arrays(40, 300)
+    biases //= max(1, MAX_BIAS // bias // 100_000)
+    made = layer(weight, biases, multipliers // (MAX_MULTIPLIER // multiplier))
+    x = np.random.default_rng(3).integers(-127, 128, (2 * ROWS + 5, 300)).astype(np.int8)
+    found = made.relu(x)
+    assert found.dtype == np.int8
+    np.testing.assert_array_equal(found, relu(made(x)))
+    np.testing.assert_array_equal(found[-3:], made.relu(x[-3:]))  # many rows at once, or few
+    assert len(np.unique(found)) > (100 if multiplier == 3000 else 1)
+
+
+def test_relu_of_a_layer_at_halves() -> None:
+    half = simple([[1]], multiplier=UNIT // 2)
+    x = np.arange(-3, 4, dtype=np.int8)[:, None]
+    assert half.relu(x).ravel().tolist() == [0, 0, 0, 0, 1, 1, 2]
 
 
 def test_activations_are_limited() -> None:
