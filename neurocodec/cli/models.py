@@ -86,6 +86,11 @@ def show(model: str | None, as_json: bool) -> None:
     metavar="NAME|PATH",
     help="For the run of a generator or transformer: the bundle that it is for.",
 )
+@click.option(
+    "--generator",
+    metavar="NAME|PATH",
+    help="For the run of a tokenizer: bundle whose generator is kept.",
+)
 @click.option("--clips", type=click.IntRange(1), default=400, show_default=True, help="How many.")
 @options.overwrite
 @options.talk
@@ -95,6 +100,7 @@ def export(
     data: Path | None,
     intra: Path | None,
     tokenizer: str | None,
+    generator: str | None,
     clips: int,
     overwrite: bool,
     quiet: bool,
@@ -105,17 +111,19 @@ def export(
     from ..files import check_output
 
     check_output(out, overwrite)
+    from .. import models
+
     if tokenizer is None:
         from ..train.export import export as write
 
-        write(run, out, data, clips, intra=intra)
+        kept = models.find(generator) if generator else None
+        write(run, out, data, clips, intra=intra, generator=kept)
     else:
-        from .. import models
         from ..train.generator import add_generator
         from ..train.masked import RESULT, add_transformer
 
-        if data is not None or intra is not None:
-            raise UsageError("--data and --intra: not for a generator")
+        if data is not None or intra is not None or generator is not None:
+            raise UsageError("--data, --intra and --generator: not for the run of a generator")
         add = add_transformer if (run / RESULT).exists() else add_generator
         add(models.find(tokenizer), run, out)
     if not quiet:

@@ -260,6 +260,23 @@ def bundled() -> list[Bundle]:
     return [read_bundle(path) for path in sorted(FOLDER.glob("*.safetensors"))]
 
 
+def generator_parts(bundle: Bundle) -> GeneratorParts | None:
+    """A bundle's generator, as it can be written into another one. Raises ModelError."""
+    if bundle.generator_config is None:
+        return None
+    bundle.generator()  # raises ModelError for a damaged one
+    prefix = "generator."
+    with safe_open(bundle.path, framework="numpy") as file:
+        found = {
+            name.removeprefix(prefix): file.get_tensor(name)
+            for name in file.keys()  # noqa: SIM118
+            if name.startswith(prefix)
+        }
+    prior = {k.removeprefix("prior."): v for k, v in found.items() if k.startswith("prior.")}
+    arrays = {k: v for k, v in found.items() if not k.startswith("prior.")}
+    return GeneratorParts(bundle.generator_config, arrays, prior)
+
+
 def find(model: str | None = None) -> Bundle:
     """A bundle by name or path; the default one for None. Raises ModelError."""
     model = model or DEFAULT

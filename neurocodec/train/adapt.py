@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from .. import models
 from ..errors import UsageError
 from ..tokenizer.config import MOTION_SIZES, SIZES
@@ -36,23 +34,6 @@ def configuration(bundle: models.Bundle, steps: int) -> TrainConfig | MotionTrai
     return kind(size=size, steps=steps, learning_rate=LEARNING_RATE, warm_up=min(100, steps))
 
 
-def generator_parts(bundle: models.Bundle) -> models.GeneratorParts | None:
-    """A bundle's generator, as it can be written into another one. Raises ModelError."""
-    if bundle.generator_config is None:
-        return None
-    bundle.generator()  # raises ModelError for a damaged one
-    prefix = "generator."
-    with safe_open(bundle.path, framework="numpy") as file:
-        found = {
-            name.removeprefix(prefix): file.get_tensor(name)
-            for name in file.keys()  # noqa: SIM118
-            if name.startswith(prefix)
-        }
-    prior = {k.removeprefix("prior."): v for k, v in found.items() if k.startswith("prior.")}
-    arrays = {k: v for k, v in found.items() if not k.startswith("prior.")}
-    return models.GeneratorParts(bundle.generator_config, arrays, prior)
-
-
 def adapt(
     bundle: models.Bundle,
     data: Path,
@@ -74,7 +55,7 @@ def adapt(
     other settings of the run. Raises DataError, InputError, UsageError, ModelError.
     """
     config = replace(configuration(bundle, steps), **changes)
-    generator = generator_parts(bundle)
+    generator = models.generator_parts(bundle)
     if isinstance(config, MotionTrainConfig):
         train_motion(
             data, out, config, validation, count=count, resume=resume, device=device,

@@ -44,12 +44,14 @@ def export(
     frames: int = PRIOR_FRAMES,
     crop: int = PRIOR_CROP,
     intra: Path | None = None,
+    generator: models.Bundle | None = None,
 ) -> None:
     """Write the averaged weights of a run as a bundle, named after the target.
 
     data: training folder on whose clips the entropy model gathers its first counts; without one
     it starts from nothing. frames and crop: of each of those clips. intra: run that the networks of
-    intra pictures come from, where that is another. Raises InputError, DataError, UsageError.
+    intra pictures come from, where that is another. generator: bundle whose generator is kept.
+    Raises InputError, DataError, UsageError, ModelError.
     """
     state = load_checkpoint(run)
     if "generator" in state["tokenizer"]:
@@ -77,11 +79,19 @@ def export(
             "hours": round(other["seconds"] / 3600, 2),
             "config": other["config"],
         }
+    parts = None
+    if generator is not None:
+        parts = models.generator_parts(generator)
+        if parts is None:
+            raise UsageError(f"{generator.name}: has no generator")
+        if models.token_shape(generator.config) != models.token_shape(config):
+            raise UsageError(f"{generator.name}: its generator is for other tokens")
+        card["generator of"] = generator.hash.hex()
     tokenizer.eval().requires_grad_(False)
     prior = _no_counts(config)
     if data is not None:
         prior = gathered_prior(tokenizer, data, clips, frames, crop)
-    models.write_bundle(target, target.stem, tokenizer, prior, card)
+    models.write_bundle(target, target.stem, tokenizer, prior, card, parts)
 
 
 def load_tokenizer(state: dict[str, Any]) -> Any:

@@ -146,7 +146,7 @@ def test_export_takes_the_intra_run(
     monkeypatch.setattr(export, "export", write)
     out = tmp_path / "out.safetensors"
     assert cli("models", "export", "inter", "--intra", "intra", "-o", out).status == 0
-    assert found == {"run": Path("inter"), "intra": Path("intra")}
+    assert found == {"run": Path("inter"), "intra": Path("intra"), "generator": None}
 
 
 GENERATOR = ("train", "generator", "--data", "data", "--out", "run")
