@@ -216,7 +216,6 @@ def picture(
     x = np.concatenate(
         [x, context, unshuffle(planes - 0.5, 2), unshuffle(np.arcsinh(linear / wide), 2), c]
     )
-    x = convolve(silu(convolve(x, tensors, "decoder.refine1")), tensors, "decoder.refine2")
-    x = silu(blocks(x, tensors, "decoder.refine_blocks"))
+    x = silu(convolve(silu(convolve(x, tensors, "decoder.refine1")), tensors, "decoder.refine2"))
     planes = planes + wide * shuffle(convolve(x, tensors, "decoder.out"), 2)
     return np.round(np.clip(planes, 0, 1) * 255) / 255

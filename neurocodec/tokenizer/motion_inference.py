@@ -52,7 +52,6 @@ class FastPictureCodec:
             self._kernel(decoder.refine1, _joined(torch.arange(2 * c), planes, planes, condition)),
             self._kernel(decoder.refine2),
         ]
-        self._refine_blocks = [self._block(block) for block in decoder.refine_blocks]
         self._out = self._kernel(decoder.out, None, planes)
         self._buffers = buffers
 
@@ -121,11 +120,8 @@ class FastPictureCodec:
         steps = _wide(steps, 4)
         _gather_runs(x, 2 * c + 4 * _PLANES, _asinh(linear / steps), 2)
         x[..., -_CONDITION:] = _wide(condition, 2)
-        first, second = self._refine
-        x = _conv(F.silu(_conv(x, first), inplace=True), second)
-        for block in self._refine_blocks:
-            x = _residual(x, block)
-        x = F.silu(x, inplace=True)
+        for kernel in self._refine:
+            x = F.silu(_conv(x, kernel), inplace=True)
         return planes.add_(_spread_runs(_conv(x, self._out), 2) * steps)
 
 

@@ -59,12 +59,11 @@ class ResBlock(nn.Module):
 class Context(nn.Module):
     """Two predictions -> a better one, and features for encoder and decoder."""
 
-    def __init__(self, config: MotionConfig, more: int) -> None:
-        """more: residual blocks beyond those of the configuration."""
+    def __init__(self, config: MotionConfig) -> None:
         super().__init__()
         c = config.context
         self.stem = nn.Conv2d(2 * _PATCH + _CONDITION, c, 3, padding=1)
-        self.blocks = _blocks(config.context_blocks + more, c)
+        self.blocks = nn.Sequential(*(ResBlock(c) for _ in range(config.context_blocks)))
         self.out = _zero(nn.Conv2d(c, _PATCH, 3, padding=1))
 
     def forward(self, first: Tensor, second: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,18 +97,16 @@ class Decoder(nn.Module):
 
     synthesis: Tensor
 
-    def __init__(self, config: MotionConfig, synthesis: Tensor, more: int) -> None:
-        """more: residual blocks beyond those of the configuration."""
+    def __init__(self, config: MotionConfig, synthesis: Tensor) -> None:
         super().__init__()
         self.register_buffer("synthesis", synthesis, persistent=False)
         self.correction = nn.Parameter(torch.zeros_like(synthesis))
         c, w = config.context, config.width
         self.stem = nn.Conv2d(config.latent_dim + 4 * c + _CONDITION, w, 1)
-        self.blocks = _blocks(config.decoder_blocks + more, w)
+        self.blocks = nn.Sequential(*(ResBlock(w) for _ in range(config.decoder_blocks)))
         self.up = nn.Conv2d(w, 4 * c, 1)
         self.refine1 = nn.Conv2d(2 * c + 2 * _PATCH + _CONDITION, c, 3, padding=1)
         self.refine2 = nn.Conv2d(c, c, 3, padding=1)
-        self.refine_blocks = _blocks(more, c)
         self.out = _zero(nn.Conv2d(c, _PATCH, 3, padding=1))
 
     def forward(
@@ -124,20 +121,18 @@ class Decoder(nn.Module):
         planes = prediction + linear
         seen = [x, context, F.pixel_unshuffle(planes - 0.5, 2)]
         seen += [F.pixel_unshuffle(torch.asinh(linear / step), 2), condition]
-        x = self.refine_blocks(self.refine2(F.silu(self.refine1(torch.cat(seen, 1)))))
-        return planes + step * F.pixel_shuffle(self.out(F.silu(x)).float(), 2)
+        x = F.silu(self.refine2(F.silu(self.refine1(torch.cat(seen, 1)))))
+        return planes + step * F.pixel_shuffle(self.out(x).float(), 2)
 
 
 class PictureCodec(nn.Module):
     """Context, encoder and decoder of one set of kinds."""
 
-    def __init__(
-        self, config: MotionConfig, analysis: Tensor, synthesis: Tensor, more: int = 0
-    ) -> None:
+    def __init__(self, config: MotionConfig, analysis: Tensor, synthesis: Tensor) -> None:
         super().__init__()
-        self.context = Context(config, more)
+        self.context = Context(config)
         self.encoder = Encoder(analysis)
-        self.decoder = Decoder(config, synthesis, more)
+        self.decoder = Decoder(config, synthesis)
 
 
 @dataclass
@@ -158,7 +153,7 @@ class MotionTokenizer(nn.Module):
         super().__init__()
         self.config = config
         analysis, synthesis = group_basis(config.latent_dim, 1)
-        self.intra = PictureCodec(config, analysis, synthesis, config.intra_blocks)
+        self.intra = PictureCodec(config, analysis, synthesis)
         self.inter = PictureCodec(config, analysis, synthesis)
         self.lfq = LevelLFQ(config.latent_dim, config.bits, config.stages, KINDS, DEPTH_BITS, True)
         self.lfq.log_gain.requires_grad_(
@@ -271,10 +266,6 @@ def _map(matrix: Tensor, x: Tensor) -> Tensor:
     """Matrix over the channels of (B, C, h, w), in float32: bf16 is coarser than a step."""
     with torch.autocast(x.device.type, enabled=False):
         return F.conv2d(x.float(), matrix[:, :, None, None])
-
-
-def _blocks(count: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(*(ResBlock(channels) for _ in range(count)))
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:

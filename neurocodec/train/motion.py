@@ -141,17 +141,6 @@ class MotionRun(Run):
             raise InputError(f"{self.checkpoint}: trains part {part}, not {self.config.part}")
         super().resume()
 
-    def start_from_bundle(self, bundle: Bundle) -> None:
-        """Take a bundle's weights; blocks that it lacks stay as they are, and do nothing yet.
-        Raises InputError where it is of another shape."""
-        shape = bundle.config
-        if isinstance(shape, MotionConfig) and shape.intra_blocks < self.shape.intra_blocks:
-            shape = replace(shape, intra_blocks=self.shape.intra_blocks)
-        if shape != self.shape:
-            raise InputError(f"{bundle.path}: of another tokenizer configuration")
-        self.model.load_state_dict(bundle.tokenizer().state_dict(), strict=False)
-        self.forget_average()
-
     def learning_rate(self, index: int) -> float:
         """Constant, then a linear fall: a longer run goes on from before the fall."""
         c = self.config

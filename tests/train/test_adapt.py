@@ -10,15 +10,13 @@ from neurocodec import models
 from neurocodec.codec.compress import compress
 from neurocodec.codec.frames import pad_planes
 from neurocodec.codec.verify import verify
-from neurocodec.errors import InputError, UsageError
+from neurocodec.errors import UsageError
 from neurocodec.models import generator_parts
-from neurocodec.tokenizer.config import INTER, INTRA, MOTION_SIZES
 from neurocodec.train.adapt import adapt, configuration
-from neurocodec.train.export import _no_counts
 from neurocodec.train.motion import MotionRun, MotionTrainConfig
 from neurocodec.train.objective import rate_distortion
 from tests.cli.conftest import Cli, cli  # noqa: F401
-from tests.conftest import moving_picture, tiny_motion_tokenizer, write_clip
+from tests.conftest import moving_picture, write_clip
 
 
 @pytest.fixture
@@ -81,30 +79,6 @@ def test_unknown_shape(tiny: Path) -> None:
     with pytest.raises(UsageError, match="size"):
         configuration(odd, 1)
     assert generator_parts(bundle) is None
-
-
-def test_blocks_that_a_bundle_lacks_do_nothing_at_first(tmp_path: Path) -> None:
-    config = dataclasses.replace(MOTION_SIZES["tiny"], intra_blocks=0)
-    before = tiny_motion_tokenizer(3, config)
-    path = tmp_path / "before.safetensors"
-    models.write_bundle(path, "before", before, _no_counts(config), {})
-    run = MotionRun(MotionTrainConfig(size="tiny", part="intra"), tmp_path / "run", "cpu")
-    run.start_from_bundle(models.read_bundle(path))
-    assert len(run.model.intra.decoder.refine_blocks) == 1
-    planes, prediction = torch.rand(2, 1, 6, 16, 16)
-    levels = torch.zeros(1, 4, 4, config.latent_dim)
-    for kind in (INTRA, INTER):
-        found = []
-        for model in (models.read_bundle(path).tokenizer(), run.model):
-            torch.manual_seed(0)
-            found.append(
-                model(planes, (prediction, prediction), kind, torch.tensor([0.1]), levels).planes
-            )
-        torch.testing.assert_close(*found)
-    odd = dataclasses.replace(config, width=24)
-    models.write_bundle(path, "odd", tiny_motion_tokenizer(3, odd), _no_counts(odd), {})
-    with pytest.raises(InputError, match="another tokenizer configuration"):
-        run.start_from_bundle(models.read_bundle(path))
 
 
 def test_a_generator_can_be_kept(
