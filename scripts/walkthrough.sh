@@ -2,7 +2,7 @@
 # From ten clips to a codec of one's own, at size tiny: minutes on a laptop. usage: scripts/walkthrough.sh VIDEOS [RUN_FOLDER]
 # VIDEOS: a folder; ten of its videos are taken. What comes out shows the way; it does not compress well.
 set -euo pipefail
-videos=$1 run=${2:-runs/walkthrough}
+videos=${1:?usage: scripts/walkthrough.sh VIDEOS [RUN_FOLDER]} run=${2:-runs/walkthrough}
 mkdir -p "$run"
 find -L "$(realpath "$videos")" -type f \( -name '*.mp4' -o -name '*.mkv' -o -name '*.webm' -o -name '*.mov' -o -name '*.avi' \) | sort >"$run/all.txt"
 head -n 10 "$run/all.txt" >"$run/clips.txt"

@@ -13,8 +13,7 @@ from neurocodec.threads import QUIET, ahead, processors, quieten, share_of
 def test_libraries_are_told_how_to_wait_unless_they_are_told_already(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr(os, "environ", {"OPENBLAS_NUM_THREADS": "7"})
     quieten()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"

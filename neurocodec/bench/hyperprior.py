@@ -1,5 +1,5 @@
 """A learned codec of pictures, for comparing speeds: the scale hyperprior of Balle et al. (ICLR
-2018) as CompressAI has it, with random weights, frame by frame.
+2018) as CompressAI has it (pip install compressai), with random weights, frame by frame.
 
     python -m neurocodec.bench.hyperprior encode|decode IN OUT
 
@@ -9,8 +9,9 @@ long.
 
 from __future__ import annotations
 
+import base64
 import importlib.util
-import pickle
+import json
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .anchors import PYTHON, Codec, Dial
+from .anchors import PYTHON, Codec
 from .y4m import Planes, open_y4m, write_y4m
 
 _UNIT = 64  # pixels: sides of pictures that the networks take
@@ -28,8 +29,7 @@ _QUALITY = 3  # of CompressAI's eight: 128 and 192 channels
 
 
 class Hyperprior(Codec):
-    dial = Dial("quality", 1, 8, (_QUALITY, _QUALITY))
-    suffix = ".cai"
+    suffix = ".json"
 
     def missing(self) -> str | None:
         found = importlib.util.find_spec("compressai")
@@ -45,42 +45,45 @@ class Hyperprior(Codec):
         return {"compressai": metadata.version("compressai")}
 
 
-def _model() -> Any:
-    from compressai.zoo import bmshj2018_hyperprior
+def _encode(model: Any, source: Path, target: Path) -> None:
+    import torch
 
-    model = bmshj2018_hyperprior(_QUALITY, "mse", pretrained=False).eval()
-    model.update(force=True)
-    return model
+    clip = open_y4m(source)
+    codes = []
+    for y, u, v in clip:
+        chroma = [p.repeat(2, 0).repeat(2, 1)[: y.shape[0], : y.shape[1]] for p in (u, v)]
+        x = torch.from_numpy(np.stack([y, *chroma])).float()[None] / 255
+        wide = [0, -x.shape[3] % _UNIT, 0, -x.shape[2] % _UNIT]
+        code = model.compress(torch.nn.functional.pad(x, wide, mode="replicate"))
+        texts = [[base64.b64encode(s).decode() for s in part] for part in code["strings"]]
+        codes.append({"strings": texts, "shape": list(code["shape"])})
+    size = [clip.height, clip.width]
+    target.write_text(json.dumps({"size": size, "rate": str(clip.rate), "codes": codes}))
+
+
+def _decode(model: Any, source: Path, target: Path) -> None:
+    found = json.loads(source.read_text())
+    height, width = found["size"]
+
+    def frames() -> Iterator[Planes]:
+        for code in found["codes"]:
+            strings = [[base64.b64decode(s) for s in part] for part in code["strings"]]
+            x = model.decompress(strings, code["shape"])["x_hat"][0, :, :height, :width]
+            y, u, v = x.clamp(0, 1).mul(255).round().byte().numpy()
+            yield y, u[::2, ::2], v[::2, ::2]
+
+    write_y4m(target, frames(), Fraction(found["rate"]))
 
 
 def main(direction: str, source: Path, target: Path) -> None:
     import torch
+    from compressai.zoo import bmshj2018_hyperprior
 
     torch.manual_seed(0)
-    model = _model()
-
-    def encoded() -> Iterator[Any]:
-        for planes in clip:
-            y, u, v = planes
-            chroma = [p.repeat(2, 0).repeat(2, 1)[: y.shape[0], : y.shape[1]] for p in (u, v)]
-            x = torch.from_numpy(np.stack([y, *chroma])).float()[None] / 255
-            wide = [0, -x.shape[3] % _UNIT, 0, -x.shape[2] % _UNIT]
-            yield model.compress(torch.nn.functional.pad(x, wide, mode="replicate"))
-
-    def decoded() -> Iterator[Planes]:
-        for code in codes:
-            x = model.decompress(code["strings"], code["shape"])["x_hat"]
-            x = x[0, :, : size[0], : size[1]].clamp(0, 1).mul(255).round().byte().numpy()
-            yield x[0], x[1, ::2, ::2], x[2, ::2, ::2]
-
+    model = bmshj2018_hyperprior(_QUALITY, "mse", pretrained=False).eval()
+    model.update(force=True)
     with torch.inference_mode():
-        if direction == "encode":
-            clip = open_y4m(source)
-            found = (clip.height, clip.width), str(clip.rate), list(encoded())
-            target.write_bytes(pickle.dumps(found))
-        else:
-            size, rate, codes = pickle.loads(source.read_bytes())
-            write_y4m(target, decoded(), Fraction(rate))
+        (_encode if direction == "encode" else _decode)(model, source, target)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,9 @@ def speed(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Frames per second, memory and start-up of encoding and decoding, beside x265 and VVenC."""
+    """Frames per second, memory and start-up of encoding and decoding, beside x265, VVenC and,
+    where it is installed, a model of CompressAI; time by stage; and how near the networks come to
+    what the machine can do."""
     from ..bench.speed import markdown, measure_speed, parse_sizes
 
     found = measure_speed(

@@ -108,11 +108,10 @@ def export(
     """Turn the training run in folder RUN into a bundle for 'compress --model'.
 
     Of the run of a generator or transformer: the bundle of --tokenizer with that beside it."""
+    from .. import models
     from ..files import check_output
 
     check_output(out, overwrite)
-    from .. import models
-
     if tokenizer is None:
         from ..train.export import export as write
 

@@ -56,7 +56,12 @@ def command() -> None:
 @click.option("--learning-rate", type=float, help="6e-4; motion: 5e-4.")
 @click.option("--seed", type=int, help="0 by default.")
 @click.option("--validate-every", type=click.IntRange(1), help="Steps: 1000; motion: 2000.")
-@click.option("--from", "start", metavar="NAME|PATH", help="Bundle whose weights to start from.")
+@click.option(
+    "--from",
+    "start",
+    metavar="NAME|PATH",
+    help="Bundle whose weights to start from, unless --resume goes on.",
+)
 @click.option("--images", type=_FOLDER, help="magvit2: run over single frames to start from.")
 @click.option(
     "--part",

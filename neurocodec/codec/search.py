@@ -158,6 +158,7 @@ class _Search:
         if other is not None:
             self._target = 2 * self._target - other
         h, w = self._target.shape[1:3]
+        self._cells = self._target.flatten(0, 2).contiguous()
         self._board = _chessboard(h, w, target.device)
         self._places = _places(*self._target.shape[:3], target.device)
         zero = torch.zeros((*self._target.shape[:3], 2), dtype=torch.long, device=target.device)
@@ -175,16 +176,15 @@ class _Search:
         for colour in (self._board, ~self._board):
             self._around = _neighbours(self.field)
             self._cost = self._of(self.field, self.error)
-            self.offer(list(self._around), colour)
+            self.offer(torch.stack(self._around), colour)
         self._around = _neighbours(self.field)
         self._cost = self._of(self.field, self.error)
 
-    def offer(
-        self, fields: list[Tensor], where: Tensor | None = None, distinct: bool = False
-    ) -> None:
+    def offer(self, fields: Tensor, where: Tensor | None = None, distinct: bool = False) -> None:
         """Take of each block the vector that costs least, of these fields or its own, where
-        allowed. distinct: hardly any two of the fields agree anywhere."""
-        offered = torch.stack(fields).clamp_(-MAX_VECTOR, MAX_VECTOR)
+        allowed. distinct: hardly any two of the fields agree anywhere, so that looking for those
+        that do is not worth while."""
+        offered = fields.clamp(-MAX_VECTOR, MAX_VECTOR)
         rate = self._rate(offered)
         # what would not pay even without any error need not be looked at, nor what was already
         wanted = rate < self._cost
@@ -203,7 +203,7 @@ class _Search:
         chosen = offered.flatten(0, 3).index_select(0, wanted)
         at = self._places.index_select(0, cell)
         blocks = self._reference.luma_blocks(chosen, self._size, self._every, at)
-        blocks -= self._target.flatten(0, 2).index_select(0, cell)
+        blocks -= self._cells.index_select(0, cell)
         found = blocks.square_().sum((1, 2)) * self._every**2
         if self._weight is not None:
             found *= self._weight.flatten().index_select(0, cell)
@@ -232,7 +232,7 @@ class _Search:
         for step in steps:
             moves = [(dx, dy) for dy in (-step, 0, step) for dx in (-step, 0, step) if dx or dy]
             by = torch.tensor(moves, device=self.field.device)
-            self.offer(list(self.field + by[:, None, None, None]), distinct=True)
+            self.offer(self.field + by[:, None, None, None], distinct=True)
 
 
 def _search(
@@ -255,7 +255,7 @@ def _search(
             candidates.insert(0, torch.zeros_like(field))
         if before is not None:
             candidates.append(before[:, :: size // 8, :: size // 8])
-        level.offer(candidates)
+        level.offer(torch.stack(candidates))
         level.refine(effort.fine if size == SIZES[-1] else effort.coarse)
         for _ in range(effort.rounds):
             level.look_around()

@@ -37,8 +37,8 @@ class Counts:
         zeros, ones = counts[contexts, 0], counts[contexts, 1]
         p = ((2 * ones + 1) << 16) // (2 * (zeros + ones) + 2)
         bits = coder.code(bits, np.minimum(np.maximum(p, 1), 65535))
-        np.add.at(counts, (contexts, bits), self.unit)
-        seen = contexts
+        np.add.at(counts.reshape(-1), 2 * contexts + bits, self.unit)
+        seen = contexts  # none of the others is above the limit: first counts are not
         while len(seen := seen[counts[seen, 0] + counts[seen, 1] > self.limit]):
             seen = np.unique(seen)
             counts[seen] = (counts[seen] + 1) >> 1

@@ -252,8 +252,8 @@ class GeneratorModel:
         every = np.arange(len(x))
         x = self._layers["static.0"].relu(x)
         for name in ("static.1", "static.2"):
-            seen, layer = _with_margin(x, grid, 1), self._layers[name]
-            more = [layer.relu(windows(seen, cells, 1)) for cells in parts(every)]
+            seen, apply = _with_margin(x, grid, 1), self._layers[name].relu
+            more = [apply(windows(seen, cells, 1)) for cells in parts(every)]
             x = added(x, np.concatenate(more).astype(np.int64))
         return x
 

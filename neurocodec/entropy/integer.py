@@ -57,8 +57,9 @@ class Layer:
         return total
 
     def relu(self, x: Activations) -> Activations:
-        """``relu`` of the outputs, in float64, for numpy multiplies and limits integers of 64 bits
-        one by one. Exact where a product is below 2^53; larger ones are limited anyway."""
+        """The outputs, limited to 0 .. MAX_ACTIVATION. In float64, for numpy multiplies and limits
+        integers of 64 bits one by one. Exact where a product is below 2^53; larger ones are
+        limited anyway."""
         if len(x) > ROWS:
             return np.concatenate([self.relu(part) for part in parts(x)])
         total = (x.astype(np.float32) @ self.weight).astype(np.float64)
@@ -99,10 +100,6 @@ def parts(x: NDArray[T]) -> list[NDArray[T]]:
 def limited(x: Ints, low: int, high: int | Ints) -> Ints:
     """As ``np.clip``, which takes many times as long for few numbers."""
     return np.minimum(np.maximum(x, low), high)
-
-
-def relu(x: Ints) -> Activations:
-    return limited(x, 0, MAX_ACTIVATION).astype(np.int8)
 
 
 def added(x: Activations, more: Ints) -> Activations:

@@ -22,7 +22,7 @@ from ..entropy.generator import (
     GeneratorConfig,
     GeneratorModel,
 )
-from ..entropy.integer import BUCKETS, LOGIT_ONE, MAX_INPUTS, ONE, bucket, relu
+from ..entropy.integer import BUCKETS, LOGIT_ONE, MAX_INPUTS, ONE, bucket
 from ..entropy.motion_generator import (
     COUNT_LIMIT,
     COUNT_UNIT,
@@ -273,7 +273,7 @@ def _motion_counts(net: GeneratorNet, cache: TokenCache, flat: Prior) -> dict[st
             if rows.across is None or rows.bits_y is None:
                 continue
             inner = np.concatenate([inner, rows.across[part].numpy()], 1)
-            inner = relu(layers["motion.difference.2"](inner))
+            inner = layers["motion.difference.2"].relu(inner)
             contexts = bucket(layers["motion.difference.y"](inner))
             count("motion_y", contexts, rows, rows.bits_y, part)
     return tables

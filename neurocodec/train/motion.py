@@ -350,8 +350,8 @@ def train_motion(
 
     windows: file of training windows, ``count`` of which are made where it does not exist; by
     default one in ``out``. other: run of the intra part, for an inter part. start: bundle to start
-    from. Without a validation
-    folder every 40th video is held out. Raises DataError, InputError, UsageError.
+    from. Without a validation folder every 40th video is held out. Raises DataError, InputError,
+    UsageError.
     """
     if other is not None:
         if config.part != "inter":

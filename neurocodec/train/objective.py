@@ -174,7 +174,8 @@ class Objective:
         """A backward pass of the discriminator, over one of ``parts`` micro-batches."""
         assert self.discriminator is not None
         c = self.config
-        real = rgb_clips(planes).detach().requires_grad_(True)
+        penalised = done % c.r1_every == 0
+        real = rgb_clips(planes).detach().requires_grad_(penalised)
         fake = rgb_clips(decoded.detach())
         with not_syncing(self._net, not last):
             with self._precision():
@@ -183,7 +184,7 @@ class Objective:
             lecam = lecam_penalty(self.discriminator, of_real, of_fake)
             total = loss + c.lecam * lecam
             figures = {"d_loss": loss.detach(), "lecam": lecam.detach()}
-            if done % c.r1_every == 0:
+            if penalised:
                 penalty = r1_penalty(of_real, real)
                 total = total + c.r1 * c.r1_every * penalty
                 figures["r1"] = penalty.detach()

@@ -1,14 +1,21 @@
 import importlib
+import os
+import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from neurocodec import models
+from neurocodec.bench.anchors import Setting
 from neurocodec.bench.ffmpeg import Ffmpeg
+from neurocodec.bench.hyperprior import Hyperprior
 from neurocodec.bench.roofline import roofline
 from neurocodec.bench.speed import (
     Speeds,
@@ -19,8 +26,11 @@ from neurocodec.bench.speed import (
 )
 from neurocodec.bench.stages import STAGES, Sampler, stage_of
 from neurocodec.bench.versions import machine
+from neurocodec.bench.y4m import open_y4m, write_y4m
+from neurocodec.codec.entropy_process import environment
 from neurocodec.errors import UsageError
 from neurocodec.threads import ahead
+from neurocodec.tokenizer.config import BETWEEN
 
 
 def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,13 +56,66 @@ def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_roofline_counts_the_macs_of_a_picture(tiny_motion: Path) -> None:
-    small, wide = (roofline(width, 64, str(tiny_motion)) for width in (64, 120))
-    assert wide.macs == pytest.approx(small.macs * 120 / 64, rel=1e-6)  # 15 cells for 8
-    # of one convolution alone: 3 x 3, from 8 to 8 channels, at a quarter of the size
-    assert small.of_pixel > 9 * 8 * 8 / 16
-    assert 0 < small.share == pytest.approx(small.macs / small.seconds / small.peak)
-    seconds = {"64x64": {"encode": dict.fromkeys(("wall", *STAGES), 0.0)}}
-    assert "| 64x64 | " in markdown(Speeds(2, machine(), [], seconds, [small])).splitlines()[-1]
+    found = roofline(64, 48, str(tiny_motion))
+    networks = models.read_bundle(tiny_motion).tokenizer().networks(BETWEEN)
+    cells = 8 * 6
+    macs = networks.decoder.synthesis.numel() * cells
+    for name, module in networks.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            of_cells = name.startswith(("decoder.stem", "decoder.blocks", "decoder.up"))
+            macs += module.weight.numel() * cells * (1 if of_cells else 4)
+    assert found.macs == macs
+    assert found.of_pixel == round(macs / (64 * 48))
+    assert found.speed == pytest.approx(macs / found.seconds)
+    assert 0 < found.share < 2
+    seconds = {"64x48": {"encode": dict.fromkeys(("wall", *STAGES), 0.0)}}
+    assert "| 64x48 | " in markdown(Speeds(2, machine(), [], seconds, [found])).splitlines()[-1]
+    with pytest.raises(UsageError, match="family motion"):
+        roofline(64, 48, "magvit2-small")
+
+
+_STUB = """
+import numpy as np, torch
+
+class Model:
+    def eval(self): return self
+    def update(self, force): pass
+    def compress(self, x):
+        assert x.shape[2] % 64 == x.shape[3] % 64 == 0
+        return {"strings": [[(x * 255).byte().numpy().tobytes()]], "shape": x.shape[1:]}
+    def decompress(self, strings, shape):
+        x = np.frombuffer(strings[0][0], np.uint8).reshape(1, *shape)
+        return {"x_hat": torch.from_numpy(x.copy()) / 255}
+
+def bmshj2018_hyperprior(quality, metric, pretrained): return Model()
+"""
+
+
+def test_a_learned_codec_of_pictures(
+    tmp_path: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in that loses nothing: frames of a size that is not whole for it come back."""
+    codec = Hyperprior(Setting("CompressAI"), ffmpeg, 9, None, None)
+    assert codec.missing() == "compressai is not installed"
+    package = tmp_path / "compressai"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "zoo.py").write_text(_STUB)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert codec.missing() is None
+    clip = list(moving_photographs(3, 72, 50))
+    write_y4m(tmp_path / "in.y4m", clip, Fraction(30000, 1001))
+    env = environment() | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{environment()['PYTHONPATH']}"}
+    for command in (
+        codec.encode(tmp_path / "in.y4m", 3, tmp_path / "stream"),
+        codec.decode(tmp_path / "stream", tmp_path / "out.y4m"),
+    ):
+        subprocess.run(command, env=env, check=True)
+    out = open_y4m(tmp_path / "out.y4m")
+    assert (out.width, out.height, out.rate) == (72, 50, Fraction(30000, 1001))
+    assert len(list(out)) == 3
+    for ours, theirs in zip(out, clip, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_the_clip_moves_and_is_the_same_every_time() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import neurocodec
@@ -13,7 +14,8 @@ from neurocodec import models
 from neurocodec.bitstream.payloads import VideoGop
 from neurocodec.bitstream.reader import Reader
 from neurocodec.bitstream.writer import Writer
-from neurocodec.codec.frames import crop_planes
+from neurocodec.codec import pictures
+from neurocodec.codec.frames import crop_planes, pad_planes
 from neurocodec.codec.picture_encoder import DEFAULT_TUNE, TUNES, PictureEncoder
 from neurocodec.codec.tokens import (
     DEFAULT_SCALES,
@@ -23,7 +25,7 @@ from neurocodec.codec.tokens import (
     picture_head,
 )
 from neurocodec.codec.verify import verify
-from neurocodec.entropy.structure import Picture
+from neurocodec.entropy.structure import Picture, mini_gop
 from neurocodec.media.frame import Frame
 from tests.conftest import moving_picture, two_scenes, write_y4m
 
@@ -45,6 +47,25 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def frames() -> list[Frame]:
     return two_scenes(50, 38, 20, 6)
+
+
+def test_of_large_pictures_fewer_references_are_held(
+    tiny_motion: Path, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = models.read_bundle(tiny_motion).tokenizer()
+    grid, group = (5, 7), [pad_planes([f])[:, :, 0] for f in frames[:5]]
+    decoded = []
+    for large, held in ((100, 3), (30, 2)):
+        monkeypatch.setattr(pictures, "_LARGE", large)
+        loop = PictureEncoder(tokenizer, grid, 0.1, DEFAULT_SCALES, torch.device("cpu"))
+        loop.encode(Picture(0, (), 0), group[0])
+        seen = set()
+        for picture in mini_gop(0, 0, 4):
+            loop.encode(picture, group[picture.display])
+            seen.add(len(loop._references))
+        assert max(seen) == held
+        decoded.append(loop.pictures)
+    assert all(torch.equal(decoded[0][k], decoded[1][k]) for k in range(5))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from neurocodec.entropy.integer import (
     layer,
     log2_sixteenths,
     log_activation,
-    relu,
     windows,
 )
 
@@ -140,7 +139,7 @@ def test_relu_of_a_layer_is_relu_of_its_outputs(bias: int, multiplier: int) -> N
     x = np.random.default_rng(3).integers(-127, 128, (2 * ROWS + 5, 300)).astype(np.int8)
     found = made.relu(x)
     assert found.dtype == np.int8
-    np.testing.assert_array_equal(found, relu(made(x)))
+    np.testing.assert_array_equal(found, np.clip(made(x), 0, MAX_ACTIVATION))
     np.testing.assert_array_equal(found[-3:], made.relu(x[-3:]))  # many rows at once, or few
     assert len(np.unique(found)) > (100 if multiplier == 3000 else 1)
 
@@ -152,11 +151,9 @@ def test_relu_of_a_layer_at_halves() -> None:
 
 
 def test_activations_are_limited() -> None:
-    x = np.array([-1000, -1, 0, 1, 127, 128, 10**12])
-    assert relu(x).tolist() == [0, 0, 0, 1, 127, 127, 127]
     start = np.array([-127, 127, 5, -5], np.int8)
     assert added(start, np.array([-1, 1, 3, 10**12])).tolist() == [-127, 127, 8, 127]
-    assert relu(x).dtype == added(start, np.zeros(4, np.int64)).dtype == np.int8
+    assert added(start, np.zeros(4, np.int64)).dtype == np.int8
 
 
 def test_buckets_are_clipped() -> None:

@@ -16,6 +16,7 @@ from neurocodec.train.adapt import adapt, configuration
 from neurocodec.train.motion import MotionRun, MotionTrainConfig
 from neurocodec.train.objective import rate_distortion
 from tests.cli.conftest import Cli, cli  # noqa: F401
+from tests.cli.test_errors import check
 from tests.conftest import moving_picture, write_clip
 
 
@@ -84,6 +85,7 @@ def test_unknown_shape(tiny: Path) -> None:
 def test_a_generator_can_be_kept(
     cli: Cli,  # noqa: F811
     tiny_motion_generated: Path,
+    tiny_generated: Path,
     tmp_path: Path,
 ) -> None:
     """And that of another kind of tokens cannot."""
@@ -100,5 +102,6 @@ def test_a_generator_can_be_kept(
     assert after is not None
     assert all((after.arrays[k] == v).all() for k, v in before.arrays.items())
     assert kept.card["generator of"] == models.read_bundle(tiny_motion_generated).hash.hex()
-    assert cli(*export, "--generator", "tiny-gen").status == 2  # has none
+    check(cli(*export, "--generator", "tiny-gen"), 2, "has no generator")
+    check(cli(*export, "--generator", tiny_generated), 2, "for other tokens")
     assert cli(*export, "--generator", tiny_motion_generated, "--tokenizer", out).status == 2

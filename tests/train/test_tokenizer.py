@@ -13,6 +13,7 @@ from neurocodec.codec.compress import compress
 from neurocodec.codec.frames import pad_planes
 from neurocodec.errors import DataError, DivergenceError, InputError, UsageError
 from neurocodec.tokenizer.config import SIZES
+from neurocodec.train import objective, run
 from neurocodec.train.data import Batches, load_sources
 from neurocodec.train.export import export
 from neurocodec.train.objective import annealed
@@ -164,6 +165,39 @@ def test_objective_of_the_paper(signs: None, data: Path, tmp_path: Path) -> None
         assert all(torch.equal(whole[part][k], again[part][k]) for k in whole[part])
 
 
+def test_r1_may_come_now_and_then_and_counts_as_much_more(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[float] = []
+    penalty = torch.zeros((), requires_grad=True)  # what weighs it is its gradient
+
+    def r1(logits: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
+        assert clips.requires_grad
+        return penalty + 0
+
+    monkeypatch.setattr(objective, "r1_penalty", r1)
+    monkeypatch.setattr(objective, "autocast", lambda device: pytest.fail("bf16 on a CPU"))
+    config = dataclasses.replace(
+        CONFIG, steps=5, adversarial=0.1, r1=2.0, r1_every=3, discriminator="4,8", save_every=9,
+        validate_every=9,
+    )  # fmt: skip
+    monkeypatch.setattr(run, "LOG_EVERY", 5)
+    trainer = Trainer(config, tmp_path / "run")
+    batch = Batches(load_sources(data, 5, 32), 2, 5, 32).batch(0)
+    for i in range(5):
+        penalty.grad = None
+        trainer.out.mkdir(exist_ok=True)
+        figures = trainer.train_step(batch)
+        assert ("r1" in figures) == (i % 3 == 0)
+        if penalty.grad is not None:
+            weights.append(penalty.grad.item())
+    assert weights == [6.0, 6.0]
+    train_tokenizer(data, tmp_path / "logged", config)
+    entries = [json.loads(x) for x in (tmp_path / "logged/log.jsonl").read_text().splitlines()]
+    (entry,) = (e for e in entries if "loss" in e)
+    assert {"r1", "d_loss"} <= set(entry)  # of the steps that have one
+
+
 def test_entropy_weights_are_annealed() -> None:
     config = TrainConfig(entropy_boost=3.0, entropy_steps=2000)
     assert [annealed(config, n) for n in (0, 1000, 2000, 5000)] == [3.0, 2.0, 1.0, 1.0]
@@ -213,6 +247,7 @@ def test_inflation_keeps_what_becomes_of_images(
         ({"perceptual": 1.0, "crop": 16}, "32 or more"),
         ({"perceptual": 1.0, "features": "vgg"}, "efficientnet"),
         ({"accumulate": 0}, "1 or more"),
+        ({"r1_every": 0}, "1 or more"),
     ],
 )
 def test_settings_that_do_not_fit(changes: dict, words: str, tmp_path: Path) -> None:
