@@ -140,8 +140,6 @@ class MotionConfig:
 MOTION_SIZES: dict[str, MotionConfig] = {
     "tiny": MotionConfig(context=8, width=16, decoder_blocks=1),
     "small": MotionConfig(),
-    # a quarter of the multiplications
-    "fast": MotionConfig(context=24, width=64, decoder_blocks=1),
 }
 
 

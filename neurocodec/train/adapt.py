@@ -59,13 +59,16 @@ def adapt(
     if isinstance(config, MotionTrainConfig):
         train_motion(
             data, out, config, validation, count=count, resume=resume, device=device,
-            progress=progress, start=bundle,
+            progress=progress, start=bundle, footage=True,
         )  # fmt: skip
     else:
-        train_tokenizer(data, out, config, validation, resume, device, progress, start=bundle)
+        train_tokenizer(
+            data, out, config, validation, resume, device, progress, start=bundle, footage=True
+        )
     tokenizer = load_tokenizer(load_checkpoint(out))
     card = {**bundle.card, "adapted": {"from": bundle.hash.hex(), "steps": steps}}
-    prior = gathered_prior(tokenizer, data, clips, PRIOR_FRAMES, min(config.crop, PRIOR_CROP))
+    crop = min(config.crop, PRIOR_CROP)
+    prior = gathered_prior(tokenizer, data, clips, PRIOR_FRAMES, crop, footage=True)
     target = out / RESULT
     models.write_bundle(target, f"{bundle.name}-adapted", tokenizer, prior, card, generator)
     return target

@@ -25,6 +25,7 @@ from ..tokenizer.patch import planes_from_yuv
 from .listing import Entry, list_media
 
 VALIDATION_CROP = 256  # pixels, at most
+FOOTAGE_CLIPS = 32  # of one's own videos, that are held in memory
 DECODE_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError)
 
 
@@ -56,7 +57,8 @@ def read_video(
     halve: bool = True,
     start: float = 0.0,
 ) -> Tensor:
-    """Up to ``frames`` frames, at most half the source's size and ``short_side`` high or wide.
+    """Up to ``frames`` frames, at most half the source's size and ``short_side`` high or wide, or
+    as large as they are where they are not to be halved.
 
     Sources are compressed already: reduced, they look like camera pictures again. Width and height
     are cut to multiples of 16. start: where to begin, at the key frame before that part (0..1) of
@@ -140,6 +142,28 @@ def load_entries(
     photos = [x for e, x in decoded if not e.is_video and x is not None]
     skipped = sum(x is None for _, x in decoded)
     return Sources([x for _, x in videos], [name for name, _ in videos], photos, skipped)
+
+
+def load_footage(data: Path, frames: int, crop: int) -> Sources:
+    """Clips of one's own videos, to adapt to them: as large as they will be coded, from the first
+    videos in the order of names, and of few of them from several places each. Raises DataError."""
+    entries = [entry for entry in list_media(data) if entry.is_video][:FOOTAGE_CLIPS]
+    places = max(1, FOOTAGE_CLIPS // max(1, len(entries)))
+    found = Sources([], [], [], 0)
+    for entry in entries:
+        for i in range(places):
+            try:
+                length = 2 * frames + 8
+                clip = read_video(entry.open(), length, 0, 0 if i else 2, False, i / places)
+            except DECODE_ERRORS:
+                found.skipped += 1
+                continue
+            if clip.shape[1] >= frames and min(clip.shape[2:]) * 2 >= crop:
+                found.videos.append(clip)
+                found.names.append(entry.name)
+    if not found.videos:
+        raise DataError(f"{data}: no video of {frames} frames and {crop} pixels")
+    return found
 
 
 def validation_clips(sources: Sources, frames: int) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,16 @@ def load_tokenizer(state: dict[str, Any]) -> Any:
     return tokenizer.eval().requires_grad_(False)
 
 
-def gathered_prior(tokenizer: Any, data: Path, clips: int, frames: int, crop: int) -> Prior:
-    """Counts of the entropy model over ``clips`` clips of a folder, at many qualities."""
+def gathered_prior(
+    tokenizer: Any, data: Path, clips: int, frames: int, crop: int, footage: bool = False
+) -> Prior:
+    """Counts of the entropy model over ``clips`` clips of a folder, at many qualities. footage: it
+    is one's own, see ``load_footage``."""
     is_motion = isinstance(tokenizer.config, MotionConfig)
     gather: Any = gather_motion_prior if is_motion else gather_prior
+    planes = crops(data, clips, frames, crop, footage)
     prior: Prior = gather(
-        tokenizer, models.token_shape(tokenizer.config), data, clips, frames, crop
+        tokenizer, models.token_shape(tokenizer.config), planes, clips, frames, crop
     )
     return prior
 
@@ -140,19 +145,20 @@ class _Gatherer:
 
 
 def gather_motion_prior(
-    tokenizer: MotionTokenizer, shape: TokenShape, data: Path, clips: int, frames: int, crop: int
-) -> Prior:
-    """Counts of the entropy model over ``clips`` clips, each at one of many qualities."""
+    tokenizer: MotionTokenizer, shape: TokenShape, planes: Iterable[Tensor], clips: int,
+    frames: int, crop: int,
+) -> Prior:  # fmt: skip
+    """Counts of the entropy model over clips (1, 6, T, H/2, W/2), each at one of many qualities."""
     cells = crop // 8
     gatherer = _Gatherer()
     empty = _no_counts(tokenizer.config)
-    for i, planes in enumerate(crops(data, clips, frames, crop)):
+    for i, clip in enumerate(planes):
         coder, bits = PictureCoder(shape, empty, (cells, cells), frames), BitEncoder()
         gatherer.adopt("", coder.tokens)
         gatherer.adopt(MOTION_PREFIX, coder.motion)
-        for tokens in tokenized(tokenizer, planes, step_of_quality(quality_of(i))):
+        for tokens in tokenized(tokenizer, clip, step_of_quality(quality_of(i))):
             coder.code(bits, tokens)
-        _report(i, clips, bits, planes)
+        _report(i, clips, bits, clip)
     return gatherer.prior()
 
 
@@ -162,15 +168,16 @@ def _report(clip: int, clips: int, bits: BitEncoder, planes: Tensor) -> None:
 
 
 def gather_prior(
-    tokenizer: Tokenizer, shape: TokenShape, data: Path, clips: int, frames: int, crop: int
-) -> Prior:
-    """Counts of the entropy model over ``clips`` clips, each at one of many qualities."""
+    tokenizer: Tokenizer, shape: TokenShape, planes: Iterable[Tensor], clips: int, frames: int,
+    crop: int,
+) -> Prior:  # fmt: skip
+    """Counts of the entropy model over clips (1, 6, T, H/2, W/2), each at one of many qualities."""
     cells = crop // 8
     gatherer = _Gatherer()
-    for i, planes in enumerate(crops(data, clips, frames, crop)):
+    for i, clip in enumerate(planes):
         coder, bits = LatentCoder(shape, empty_prior(shape), (cells, cells), frames), BitEncoder()
         gatherer.adopt("", coder.tokens)
-        for tokens in tokenized(tokenizer, planes, step_of_quality(quality_of(i))):
+        for tokens in tokenized(tokenizer, clip, step_of_quality(quality_of(i))):
             coder.code(bits, tokens)
-        _report(i, clips, bits, planes)
+        _report(i, clips, bits, clip)
     return gatherer.prior()

@@ -43,7 +43,7 @@ from ..tokenizer.motion_model import (
     spread,
 )
 from ..tokenizer.patch import weighted_error
-from .data import Batches, load_sources, validation_clips
+from .data import Batches, load_footage, load_sources, validation_clips
 from .motion_validation import validate, validation_windows
 from .run import Run, load_checkpoint, refuse_folder_of_a_run
 from .windows import (
@@ -345,13 +345,14 @@ def train_motion(
     device: str = "auto",
     progress: bool = False,
     start: Bundle | None = None,
+    footage: bool = False,
 ) -> None:
     """Train in ``out`` on the videos and photographs of ``data``, see ``list_media``.
 
     windows: file of training windows, ``count`` of which are made where it does not exist; by
     default one in ``out``. other: run of the intra part, for an inter part. start: bundle to start
-    from. Without a validation folder every 40th video is held out. Raises DataError, InputError,
-    UsageError.
+    from. footage: data is one's own, see ``load_footage``. Without a validation folder every 40th
+    video is held out. Raises DataError, InputError, UsageError.
     """
     if other is not None:
         if config.part != "inter":
@@ -367,7 +368,11 @@ def train_motion(
     elif start is not None:
         run.start_from_bundle(start)
     intra = config.part == "intra"
-    sources = load_sources(data, SOURCE_FRAMES, config.crop if intra else SIDE, SOURCE_SIDE)
+    crop = config.crop if intra else SIDE
+    if footage:
+        sources = load_footage(data, SOURCE_FRAMES, crop)
+    else:
+        sources = load_sources(data, SOURCE_FRAMES, crop, SOURCE_SIDE)
     if validation is not None:
         held_out = load_sources(validation, FRAMES, 32, halve=False)
     else:

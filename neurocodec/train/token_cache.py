@@ -43,16 +43,20 @@ from ..entropy.motion_generator import Logits, MotionGenerator, motion_layers
 from ..entropy.structure import MAX_FRAMES
 from ..errors import DataError, InputError
 from ..tokenizer.config import SPATIAL_STRIDE, step_of_quality
-from .data import load_sources
+from .data import load_footage, load_sources
 
 logger = logging.getLogger(__name__)
 _NO_CACHE = (OSError, RuntimeError, TypeError, LookupError, AttributeError, pickle.UnpicklingError)
 _CPU = torch.device("cpu")
 
 
-def crops(data: Path, clips: int, frames: int, crop: int, seed: int = 0) -> Iterator[Tensor]:
-    """Crops (1, 6, T, crop/2, crop/2) in 0..1 of the videos of a folder, in turn."""
-    yield from crops_of(videos_in(data, frames, crop), clips, frames, crop, seed)
+def crops(
+    data: Path, clips: int, frames: int, crop: int, footage: bool = False, seed: int = 0
+) -> Iterator[Tensor]:
+    """Crops (1, 6, T, crop/2, crop/2) in 0..1 of the videos of a folder, in turn. footage: it is
+    one's own, see ``load_footage``."""
+    videos = load_footage(data, frames, crop).videos if footage else videos_in(data, frames, crop)
+    yield from crops_of(videos, clips, frames, crop, seed)
 
 
 def videos_in(data: Path, frames: int, crop: int) -> list[Tensor]:

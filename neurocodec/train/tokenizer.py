@@ -18,7 +18,7 @@ from ..tokenizer.config import SIZES, TokenizerConfig, step_of_quality
 from ..tokenizer.inflate import inflate
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.patch import psnr
-from .data import Batches, Sources, load_sources, validation_clips
+from .data import Batches, Sources, load_footage, load_sources, validation_clips
 from .features import SMALLEST_SIDE, load_features
 from .listing import list_media
 from .objective import Objective, TrainConfig, check_range
@@ -237,11 +237,13 @@ def train_tokenizer(
     progress: bool = False,
     images: Path | None = None,
     start: Bundle | None = None,
+    footage: bool = False,
 ) -> None:
     """Train in ``out`` on the videos and photographs of ``data``, see ``list_media``.
 
     Without a validation folder every 40th video is held out. images: run over single frames to
-    start from; start: bundle to start from. Raises DataError, InputError, UsageError.
+    start from; start: bundle to start from. footage: data is one's own, see ``load_footage``.
+    Raises DataError, InputError, UsageError.
     """
     trainer = Trainer(config, out, device)
     if not resume:
@@ -252,12 +254,14 @@ def train_tokenizer(
         trainer.start_from(images)
     elif start is not None:
         trainer.start_from_bundle(start)
-    batches, held_out = _open(data, config, validation)
+    batches, held_out = _open(data, config, validation, footage)
     out.mkdir(parents=True, exist_ok=True)
     trainer.run(batches, validation_clips(held_out, config.frames), progress)
 
 
-def _open(data: Path, config: TrainConfig, validation: Path | None) -> tuple[Batches, Sources]:
+def _open(
+    data: Path, config: TrainConfig, validation: Path | None, footage: bool
+) -> tuple[Batches, Sources]:
     """Training batches and validation videos. Raises DataError."""
     size = (config.batch, config.frames, config.crop, config.seed)
     given = None
@@ -268,7 +272,8 @@ def _open(data: Path, config: TrainConfig, validation: Path | None) -> tuple[Bat
         held_out = given or hold_out(entries, HOLD_OUT_EVERY, config.frames, config.crop)
         logger.info("%d files to decode, %d videos held out", len(entries), len(held_out.videos))
         return StreamBatches(entries, *size, config.workers), held_out
-    sources = load_sources(data, config.frames, config.crop)
+    load = load_footage if footage else load_sources
+    sources = load(data, config.frames, config.crop)
     held_out = given or sources.hold_out(HOLD_OUT_EVERY)
     logger.info(
         "%d videos, %d photographs, %d files skipped, %d videos held out",

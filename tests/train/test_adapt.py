@@ -10,9 +10,11 @@ from neurocodec import models
 from neurocodec.codec.compress import compress
 from neurocodec.codec.frames import pad_planes
 from neurocodec.codec.verify import verify
-from neurocodec.errors import UsageError
+from neurocodec.errors import DataError, UsageError
 from neurocodec.models import generator_parts
 from neurocodec.train.adapt import adapt, configuration
+from neurocodec.train.data import FOOTAGE_CLIPS, load_footage, load_sources
+from neurocodec.train.listing import list_media
 from neurocodec.train.motion import MotionRun, MotionTrainConfig
 from neurocodec.train.objective import rate_distortion
 from tests.cli.conftest import Cli, cli  # noqa: F401
@@ -105,3 +107,22 @@ def test_a_generator_can_be_kept(
     check(cli(*export, "--generator", "tiny-gen"), 2, "has no generator")
     check(cli(*export, "--generator", tiny_generated), 2, "for other tokens")
     assert cli(*export, "--generator", tiny_motion_generated, "--tokenizer", out).status == 2
+
+
+def test_footage_is_as_large_as_it_will_be_coded_and_from_all_over(tmp_path: Path) -> None:
+    """Training data is halved, and of each video the beginning is enough; one's own is not."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_clip(data / "camera.mkv", 100, 304, 288)
+    (video,) = load_sources(data, 9, 32).videos
+    assert tuple(video.shape[2:]) == (72, 72)
+    found = load_footage(data, 9, 160)
+    assert len(found.videos) == FOOTAGE_CLIPS
+    assert {tuple(v.shape[2:]) for v in found.videos} == {(144, 152)}
+    assert len({v[:, 0].float().mean().item() for v in found.videos}) > 3
+    for i in range(FOOTAGE_CLIPS):
+        write_clip(data / f"d{i}.mkv", 12, 64, 48)
+    names = load_footage(data, 9, 32).names
+    assert names == ["camera", *(e.name for e in list_media(data)[1:FOOTAGE_CLIPS])]
+    with pytest.raises(DataError, match="no video of 99 frames"):
+        load_footage(data, 99, 32)
