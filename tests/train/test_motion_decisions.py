@@ -16,7 +16,7 @@ from neurocodec.codec.tokens import Generated, PictureCoder, PictureTokens
 from neurocodec.entropy.adaptive import Prior
 from neurocodec.entropy.binary import BitEncoder, Counts
 from neurocodec.entropy.generator import COUNT_LIMIT, Generator
-from neurocodec.entropy.integer import BUCKETS, bucket, relu
+from neurocodec.entropy.integer import BUCKETS, bucket
 from neurocodec.entropy.motion import (
     Field,
     MotionMemory,
@@ -144,7 +144,7 @@ def bits_of_decisions(cache: TokenCache, clip: int, generator: Generator) -> flo
             continue
         below = rows.bits_y.numpy()[mine]
         inner = np.concatenate([inner, rows.across.numpy()[mine]], 1)
-        inner = relu(layers["motion.difference.2"](inner))
+        inner = layers["motion.difference.2"].relu(inner)
         add("motion_y", bucket(layers["motion.difference.y"](inner)), below, block)
         for part in (bits, below):
             length = (part[:, MORE_BITS] == 1).sum(1)
