@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .anchors import PYTHON, Codec
-from .y4m import Planes, open_y4m, write_y4m
+from .y4m import Planes, open_y4m, with_whole_chroma, write_y4m
 
 _UNIT = 64  # pixels: sides of pictures that the networks take
 _QUALITY = 3  # of CompressAI's eight: 128 and 192 channels
@@ -50,9 +50,8 @@ def _encode(model: Any, source: Path, target: Path) -> None:
 
     clip = open_y4m(source)
     codes = []
-    for y, u, v in clip:
-        chroma = [p.repeat(2, 0).repeat(2, 1)[: y.shape[0], : y.shape[1]] for p in (u, v)]
-        x = torch.from_numpy(np.stack([y, *chroma])).float()[None] / 255
+    for planes in clip:
+        x = torch.from_numpy(np.stack(with_whole_chroma(planes))).float()[None] / 255
         wide = [0, -x.shape[3] % _UNIT, 0, -x.shape[2] % _UNIT]
         code = model.compress(torch.nn.functional.pad(x, wide, mode="replicate"))
         texts = [[base64.b64encode(s).decode() for s in part] for part in code["strings"]]

@@ -10,14 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from .y4m import open_y4m
+from .y4m import open_y4m, with_whole_chroma
 
 
 def write_jpeg(source: Path, quality: int, target: Path) -> None:
-    planes = open_y4m(source).frame(0)
-    height, width = planes[0].shape
-    doubled = [planes[0], *(p.repeat(2, 0).repeat(2, 1)[:height, :width] for p in planes[1:])]
-    picture = Image.merge("YCbCr", [Image.fromarray(plane) for plane in doubled])
+    planes = with_whole_chroma(open_y4m(source).frame(0))
+    picture = Image.merge("YCbCr", [Image.fromarray(plane) for plane in planes])
     picture.save(
         target, "JPEG", quality=quality, subsampling="4:2:0", optimize=True, progressive=True
     )

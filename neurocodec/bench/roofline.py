@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .. import models
+from ..codec.tokens import grid_of
 from ..device import has_fast_bf16
 from ..errors import UsageError
 from ..tokenizer.config import BETWEEN, SPATIAL_STRIDE
@@ -67,7 +68,7 @@ def roofline(width: int, height: int, model: str | None = None) -> Roofline:
     device = torch.device("cpu")
     tokenizer: Any = bundle.tokenizer()
     networks = FastPictureCodec(tokenizer.networks(BETWEEN), bundle.config, device, {})  # type: ignore[arg-type]
-    h, w = -(-height // SPATIAL_STRIDE), -(-width // SPATIAL_STRIDE)
+    h, w = grid_of(width, height)
     steps = torch.full((1, 1, 1, 1), _STEP)
     condition = tokenizer.condition_of(BETWEEN, steps)
     half = SPATIAL_STRIDE // 2

@@ -90,6 +90,13 @@ def open_y4m(path: str | os.PathLike[str]) -> Y4m:
     return Y4m(path, width, height, rate, depth, count, len(line))
 
 
+def with_whole_chroma(planes: Planes) -> Planes:
+    """Chroma doubled, to the size (H, W) of luma."""
+    y, u, v = planes
+    u, v = (p.repeat(2, 0).repeat(2, 1)[: y.shape[0], : y.shape[1]] for p in (u, v))
+    return y, u, v
+
+
 def write_y4m(path: Path, frames: Iterable[Planes], rate: Fraction) -> str:
     """Returns the SHA-256 of the file.
 

@@ -158,7 +158,7 @@ class _Search:
         if other is not None:
             self._target = 2 * self._target - other
         h, w = self._target.shape[1:3]
-        self._cells = self._target.flatten(0, 2).contiguous()
+        self._target = self._target.contiguous()  # so that a list of its blocks is no copy
         self._board = _chessboard(h, w, target.device)
         self._places = _places(*self._target.shape[:3], target.device)
         zero = torch.zeros((*self._target.shape[:3], 2), dtype=torch.long, device=target.device)
@@ -203,7 +203,7 @@ class _Search:
         chosen = offered.flatten(0, 3).index_select(0, wanted)
         at = self._places.index_select(0, cell)
         blocks = self._reference.luma_blocks(chosen, self._size, self._every, at)
-        blocks -= self._cells.index_select(0, cell)
+        blocks -= self._target.flatten(0, 2).index_select(0, cell)
         found = blocks.square_().sum((1, 2)) * self._every**2
         if self._weight is not None:
             found *= self._weight.flatten().index_select(0, cell)
@@ -211,8 +211,9 @@ class _Search:
         cost += rate.flatten().index_select(0, wanted)
         errors = torch.cat([self.error[None], torch.zeros_like(rate)])
         costs = torch.cat([self._cost[None], torch.full_like(rate, math.inf)])
-        errors.view(-1).scatter_(0, wanted + self.error.numel(), found)
-        costs.view(-1).scatter_(0, wanted + self.error.numel(), cost)
+        place = wanted + self.error.numel()  # behind what blocks have already
+        errors.view(-1).scatter_(0, place, found)
+        costs.view(-1).scatter_(0, place, cost)
         cost, best = costs.min(0, keepdim=True)  # the first of equal ones
         self._cost = cost[0]
         self.error = errors.gather(0, best)[0]

@@ -114,20 +114,22 @@ class Bundle:
 
     def generator(self) -> Generator:
         """Raises ModelError where there is none, or it is damaged."""
-        config, shape = self.generator_config, self.shape
+        config = self.generator_config
         if config is None:
             raise ModelError(f"{self.path}: has no generator; its entropy model is adaptive")
-        names = [f"{n}.{p}" for n in config.layers(shape) for p in ("weight", "bias", "multiplier")]
         try:
-            with safe_open(self.path, framework="numpy") as file:
-                arrays = {name: file.get_tensor(f"generator.{name}") for name in names}
-                prior = {
-                    name: file.get_tensor(f"generator.prior.{name}")
-                    for name in config.table_shapes(shape)
-                }
-            return Generator.from_arrays(config, shape, arrays, prior)
+            parts = self._generator_parts(config)
+            return Generator.from_arrays(config, self.shape, parts.arrays, parts.prior)
         except (*_UNREADABLE, ValueError) as error:
             raise ModelError(f"{self.path}: generator: {error}") from None
+
+    def _generator_parts(self, config: GeneratorConfig) -> GeneratorParts:
+        layers, tables = config.layers(self.shape), config.table_shapes(self.shape)
+        names = [f"{n}.{p}" for n in layers for p in ("weight", "bias", "multiplier")]
+        with safe_open(self.path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(f"generator.{name}") for name in names}
+            prior = {name: file.get_tensor(f"generator.prior.{name}") for name in tables}
+        return GeneratorParts(config, arrays, prior)
 
     @property
     def shape(self) -> TokenShape:
@@ -265,16 +267,7 @@ def generator_parts(bundle: Bundle) -> GeneratorParts | None:
     if bundle.generator_config is None:
         return None
     bundle.generator()  # raises ModelError for a damaged one
-    prefix = "generator."
-    with safe_open(bundle.path, framework="numpy") as file:
-        found = {
-            name.removeprefix(prefix): file.get_tensor(name)
-            for name in file.keys()  # noqa: SIM118
-            if name.startswith(prefix)
-        }
-    prior = {k.removeprefix("prior."): v for k, v in found.items() if k.startswith("prior.")}
-    arrays = {k: v for k, v in found.items() if not k.startswith("prior.")}
-    return GeneratorParts(bundle.generator_config, arrays, prior)
+    return bundle._generator_parts(bundle.generator_config)
 
 
 def find(model: str | None = None) -> Bundle:
