@@ -5,7 +5,8 @@ The loss of a clip is a sum, each term with a weight of the configuration:
 - ``rate``: D / lambda + R at quantizer step t, in bits a pixel, with lambda = LAMBDA_PER_STEP2 *
   t^2, times (t / 0.1)^0.7 so that coarse and fine steps pull about equally.
 - ``recon``: squared error of samples, as if in -1..1.
-- ``perceptual``: distance between features of a pretrained network, see ``features.py``.
+- ``perceptual``: distance between features of a pretrained network, see ``features.py``; where
+  there is a ``rate`` it counts for each step as that does.
 - ``adversarial``: non-saturating loss against a discriminator, see ``adversary.py``.
 - ``commitment``, ``entropy``, ``diversity``: of LFQ, equation 5 of the paper (arXiv 2310.05737).
 """
@@ -58,6 +59,7 @@ class TrainConfig:
     perceptual_start: int = 0  # step from which it counts
     adversarial: float = 0.0
     adversarial_start: int = 0  # step from which the discriminator learns and is learnt from
+    adversary_rate: float = 1.0  # learning rate of the discriminator, relative to the tokenizer's
     r1: float = 10.0
     r1_every: int = 1  # steps; the penalty counts as much more (lazily: arXiv 1912.04958)
     lecam: float = 0.001
@@ -93,7 +95,12 @@ def rate_distortion(out: TrainingOutput, planes: Tensor, step: Tensor) -> Tensor
     pixels = planes[0, 0].numel() * 4
     distortion = weighted_error(out.planes, planes)
     cost = (distortion / (LAMBDA_PER_STEP2 * step**2) + out.bits) / pixels
-    return (cost * (step / 0.1) ** 0.7).mean()
+    return (cost * balance(step)).mean()
+
+
+def balance(step: Tensor) -> Tensor:
+    """Weight of a clip's loss by its step, with which coarse and fine steps pull about equally."""
+    return (step / 0.1) ** 0.7
 
 
 def annealed(config: TrainConfig, done: int) -> float:
@@ -158,8 +165,9 @@ class Objective:
         if self.features is not None and done >= c.perceptual_start:
             real, fake = (_pictures(rgb_clips(x)) for x in (planes, out.planes))
             with autocast(self.device):
-                parts["perceptual"] = distance(self.features, fake, real)
-            loss = loss + c.perceptual * parts["perceptual"]
+                found = distance(self.features, fake, real).view(len(planes), -1).mean(1)
+            parts["perceptual"] = found.mean()
+            loss = loss + c.perceptual * (found * balance(step) if c.rate else found).mean()
         if self.discriminator is not None and self.plays(done):
             self.discriminator.requires_grad_(False)
             with self._precision():

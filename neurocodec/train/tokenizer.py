@@ -117,7 +117,7 @@ class Trainer(Run):
         objective = self.objective
         plays = objective.plays(self.done)
         if plays:
-            rate = self.learning_rate(self.done)
+            rate = self.config.adversary_rate * self.learning_rate(self.done)
             for group in objective.optimizer.param_groups:
                 group["lr"] = rate
             objective.optimizer.zero_grad(set_to_none=True)
