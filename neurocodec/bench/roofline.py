@@ -67,7 +67,7 @@ def roofline(width: int, height: int, model: str | None = None) -> Roofline:
         raise UsageError(f"{bundle.name}: not of the family motion")
     device = torch.device("cpu")
     tokenizer: Any = bundle.tokenizer()
-    networks = FastPictureCodec(tokenizer.networks(BETWEEN), bundle.config, device, {})  # type: ignore[arg-type]
+    networks = FastPictureCodec(tokenizer.networks(BETWEEN), device, {})
     h, w = grid_of(width, height)
     steps = torch.full((1, 1, 1, 1), _STEP)
     condition = tokenizer.condition_of(BETWEEN, steps)

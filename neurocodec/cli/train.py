@@ -14,8 +14,9 @@ _FOLDER = click.Path(path_type=Path)
 _SIZES: dict[str, dict[str, Any]] = {"magvit2": SIZES, "motion": MOTION_SIZES}
 # options of one configuration alone, or of some of its parts
 _OF_MAGVIT2 = ("frames", "images", "dry_run")
-_OF_MOTION = ("part", "other", "windows", "count")
-_OF_WINDOWS = ("windows", "count")
+_OF_MOTION = ("part", "other", "windows", "chains", "count")
+_OF_WINDOWS = ("windows", "chains", "count")
+_OF_INTER = ("other", "chains")
 
 _resume = click.option(
     "--resume",
@@ -74,7 +75,17 @@ def command() -> None:
     type=_FOLDER,
     help="motion: file of training windows, made if there is none; in --out by default.",
 )
-@click.option("--count", type=click.IntRange(1), help="motion: windows to make, 2000 by default.")
+@click.option(
+    "--chains",
+    type=_FOLDER,
+    help="motion, part inter, instead of windows: file of pictures from far inside GOPs, made with"
+    " the bundle of --from if there is none.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    help="motion: windows to make, 2000 by default, or clips to code for --chains: 100.",
+)
 @click.option("--dry-run", is_flag=True, help="magvit2: say what a step takes, and end.")
 @_resume
 @options.machine
@@ -121,7 +132,8 @@ def tokenizer(
         from ..train.motion import MotionTrainConfig, train_motion
 
         _refuse_several("train tokenizer --config motion")
-        inputs = {k: settings.pop(k) for k in ("windows", "count", "other") if k in settings}
+        names = ("windows", "chains", "count", "other")
+        inputs = {k: settings.pop(k) for k in names if k in settings}
         data, out = _places(data, out)
         train_motion(
             data, out, build(MotionTrainConfig, settings), val,
@@ -181,8 +193,9 @@ def _check(config: str, settings: dict[str, Any]) -> None:
     for name in _OF_WINDOWS if part == "intra" else ("crop",):
         if name in settings:
             raise UsageError(f"--{name}: not an option of part {part}")
-    if part != "inter" and "other" in settings:
-        raise UsageError(f"--other: not an option of part {part}")
+    for name in _OF_INTER:
+        if part != "inter" and name in settings:
+            raise UsageError(f"--{name}: not an option of part {part}")
 
 
 @command.command()

@@ -135,9 +135,7 @@ class PictureLoop:
     def _networks(self, kind: int) -> FastPictureCodec:
         slow = self.tokenizer.networks(kind)
         if slow not in self._fast:
-            self._fast[slow] = FastPictureCodec(
-                slow, self.tokenizer.config, self.device, self._buffers
-            )
+            self._fast[slow] = FastPictureCodec(slow, self.device, self._buffers)
         return self._fast[slow]
 
     def quantize(self, z: Tensor, kind: int, steps: Tensor, grid: Grid) -> LatentTokens:

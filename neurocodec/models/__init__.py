@@ -193,12 +193,15 @@ def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
         if name in ("family", "quantizer", "full_kernels"):
             continue
         sizes = value if isinstance(value, tuple) else (value,)
-        low, high = (0, MAX_BLOCKS) if "blocks" in name else (1, limits.get(name, MAX_CHANNELS))
+        low = 0 if "blocks" in name or "inter_" in name else 1
+        high = MAX_BLOCKS if "blocks" in name else limits.get(name, MAX_CHANNELS)
         good = all(type(size) is int and low <= size <= high for size in sizes)
         if not (good and 0 < len(sizes) <= MAX_LEVELS):
             raise ValueError(name)
     if config.quantizer not in QUANTIZERS:
         raise ValueError("quantizer")
+    if isinstance(config, MotionConfig) and config.inter_context and not config.inter_width:
+        raise ValueError("inter_width")
 
 
 @contextlib.contextmanager

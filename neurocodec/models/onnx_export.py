@@ -23,7 +23,7 @@ from torch.export import Dim
 
 from ..errors import Error, OutputError, UsageError
 from ..files import check_output, writing
-from ..tokenizer.config import BETWEEN, INTRA, KINDS, SPATIAL_STRIDE, MotionConfig
+from ..tokenizer.config import BETWEEN, INTRA, KINDS, SPATIAL_STRIDE
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.motion_model import MotionTokenizer, PictureCodec, spread
 from . import Bundle
@@ -108,8 +108,8 @@ def networks(tokenizer: Tokenizer | MotionTokenizer) -> Iterator[Network]:
     """What there is to export of a tokenizer."""
     random = torch.Generator().manual_seed(0)
     if isinstance(tokenizer, MotionTokenizer):
-        yield from _picture_networks("intra", tokenizer.intra, tokenizer.config, INTRA, random)
-        yield from _picture_networks("inter", tokenizer.inter, tokenizer.config, BETWEEN, random)
+        yield from _picture_networks("intra", tokenizer.intra, INTRA, random)
+        yield from _picture_networks("inter", tokenizer.inter, BETWEEN, random)
     else:
         yield from _clip_networks(tokenizer, random)
     tokens = [
@@ -149,15 +149,15 @@ def _clip_networks(tokenizer: Tokenizer, random: torch.Generator) -> Iterator[Ne
 
 
 def _picture_networks(
-    part: str, codec: PictureCodec, config: MotionConfig, kind: int, random: torch.Generator
+    part: str, codec: PictureCodec, kind: int, random: torch.Generator
 ) -> Iterator[Network]:
     contexts, encoders, decoders = [], [], []
     for h, w in PICTURE_GRIDS:
         size = (1, 6, _HALF * h, _HALF * w)
         first, second = (torch.rand(size, generator=random) for _ in range(2))
         steps = torch.rand(1, 1, h, w, generator=random) + 0.01
-        latent = torch.randn(1, config.latent_dim, h, w, generator=random)
-        features = torch.randn(1, config.context, 2 * h, 2 * w, generator=random)
+        latent = torch.randn(1, codec.config.latent_dim, h, w, generator=random)
+        features = torch.randn(1, codec.config.context, 2 * h, 2 * w, generator=random)
         contexts.append((first, second, torch.tensor(kind), steps))
         encoders.append((first, second))
         decoders.append((latent, first, features, torch.tensor(kind), steps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 TEMPORAL_STRIDE = 4  # frames in one latent frame, after the first
@@ -116,7 +116,8 @@ class MotionConfig:
     """Shape of a tokenizer of the ``motion`` family: one picture at a time, predicted from others.
 
     context: channels of the networks at 1/4 resolution, which see the prediction. width: channels
-    at 1/8 resolution, of the cells. decoder_blocks: residual blocks there.
+    at 1/8 resolution, of the cells. decoder_blocks: residual blocks there. inter_*: the same of
+    inter pictures, where inter_context is not 0.
     bits, stages: K and S of the quantizer "levels"; K S, at most the 96 samples of a cell.
     """
 
@@ -128,18 +129,37 @@ class MotionConfig:
     quantizer: str = "levels"
     bits: int = 8
     stages: int = 12
+    inter_context: int = 0
+    inter_context_blocks: int = 0
+    inter_width: int = 0
+    inter_decoder_blocks: int = 0
 
     @property
     def latent_dim(self) -> int:
         return self.bits * self.stages
 
+    @property
+    def inter(self) -> MotionConfig:
+        """The configuration as it is for the networks of inter pictures."""
+        if not self.inter_context:
+            return self
+        return replace(
+            self, context=self.inter_context, context_blocks=self.inter_context_blocks,
+            width=self.inter_width, decoder_blocks=self.inter_decoder_blocks,
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without what has its default of 0, so that bundles from before have the same."""
+        return {k: v for k, v in asdict(self).items() if v or not k.startswith("inter_")}
 
 
 MOTION_SIZES: dict[str, MotionConfig] = {
     "tiny": MotionConfig(context=8, width=16, decoder_blocks=1),
     "small": MotionConfig(),
+    # a third of the operations for inter pictures
+    "fast": MotionConfig(
+        inter_context=32, inter_context_blocks=1, inter_width=64, inter_decoder_blocks=1
+    ),
 }
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..device import has_fast_bf16
-from .config import KINDS, MotionConfig
+from .config import KINDS
 from .motion_model import PictureCodec, ResBlock
 
 _PLANES = 6
@@ -27,13 +27,11 @@ Buffers = dict[tuple[int, ...], Tensor]  # by size
 class FastPictureCodec:
     """Context, encoder and decoder of one set of kinds, for one picture at a time."""
 
-    def __init__(
-        self, codec: PictureCodec, config: MotionConfig, device: torch.device, buffers: Buffers
-    ) -> None:
+    def __init__(self, codec: PictureCodec, device: torch.device, buffers: Buffers) -> None:
         """buffers: to be filled anew for each picture; several sets of kinds may share them."""
         self._dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
-        self._device, c = device, config.context
-        self._c, self._d = c, config.latent_dim
+        self._device, c = device, codec.config.context
+        self._c, self._d = c, codec.config.latent_dim
         planes, features, cells = (_runs(n, k) for n, k in ((6, 2), (c, 2), (6, 4)))
         condition = torch.arange(_CONDITION)
         context, decoder = codec.context, codec.decoder

@@ -130,6 +130,7 @@ class PictureCodec(nn.Module):
 
     def __init__(self, config: MotionConfig, analysis: Tensor, synthesis: Tensor) -> None:
         super().__init__()
+        self.config = config
         self.context = Context(config)
         self.encoder = Encoder(analysis)
         self.decoder = Decoder(config, synthesis)
@@ -154,7 +155,7 @@ class MotionTokenizer(nn.Module):
         self.config = config
         analysis, synthesis = group_basis(config.latent_dim, 1)
         self.intra = PictureCodec(config, analysis, synthesis)
-        self.inter = PictureCodec(config, analysis, synthesis)
+        self.inter = PictureCodec(config.inter, analysis, synthesis)
         self.lfq = LevelLFQ(config.latent_dim, config.bits, config.stages, KINDS, DEPTH_BITS, True)
         self.lfq.log_gain.requires_grad_(
             False

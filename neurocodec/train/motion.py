@@ -43,6 +43,7 @@ from ..tokenizer.motion_model import (
     spread,
 )
 from ..tokenizer.patch import weighted_error
+from .chains import CLIPS, CROP, ChainBatch, ChainBatches, Chains, make_chains
 from .data import Batches, load_footage, load_sources, validation_clips
 from .motion_validation import validate, validation_windows
 from .run import Run, load_checkpoint, refuse_folder_of_a_run
@@ -140,6 +141,21 @@ class MotionRun(Run):
         if part != self.config.part:
             raise InputError(f"{self.checkpoint}: trains part {part}, not {self.config.part}")
         super().resume()
+
+    def start_from_bundle(self, bundle: Bundle) -> None:
+        """Take a bundle's weights: of part inter where its networks have other sizes, those of
+        intra pictures alone. Raises InputError."""
+        if self.config.part != "inter" or bundle.config.to_dict() == self.shape.to_dict():
+            super().start_from_bundle(bundle)
+            return
+        if not isinstance(bundle.config, MotionConfig) or intra_of(bundle.config) != intra_of(
+            self.shape
+        ):
+            raise InputError(f"{bundle.path}: of another tokenizer configuration")
+        state = bundle.tokenizer().state_dict()
+        kept = {k: v for k, v in state.items() if not k.startswith("inter.")}
+        self.model.load_state_dict(kept, strict=False)
+        self.forget_average()
 
     def learning_rate(self, index: int) -> float:
         """Constant, then a linear fall: a longer run goes on from before the fall."""
@@ -253,6 +269,20 @@ class MotionRun(Run):
                 self.start_step()
         return {**sums, **figures, "norm": norm}
 
+    def chain_step(self, batch: ChainBatch) -> dict[str, float]:
+        """One optimizer step over pictures from far inside GOPs."""
+        self.start_step()
+        x, step, before = (t.to(self.device) for t in (batch.planes, batch.step, batch.before))
+        first, second = (p.to(self.device) for p in batch.predictions)
+        rng = np.random.default_rng((self.config.seed, self.done, 1))
+        coded = self.code(
+            x, (first, second), batch.kind, jitter(step, rng), before, True, masking=batch.masking
+        )
+        mse = (coded.planes - x).square().mean().item()
+        blank = ((first + second) / 2 - x).square().mean().item()
+        figures = {"loss": coded.loss, "bpp": coded.bpp, "mse": mse, "mse_predicted": blank}
+        return {**figures, "norm": self.finish_step()}
+
     def intra_step(self, planes: Tensor) -> dict[str, float]:
         """One optimizer step over single pictures (B, 6, H/2, W/2)."""
         self.start_step()
@@ -279,6 +309,12 @@ class MotionRun(Run):
     def validate(self) -> None:
         if self.validation:
             validate(self, self.validation)
+
+
+def intra_of(config: MotionConfig) -> MotionConfig:
+    """A configuration without what it says of inter pictures alone."""
+    return replace(config, inter_context=0, inter_context_blocks=0, inter_width=0,
+                   inter_decoder_blocks=0)  # fmt: skip
 
 
 def draw_masking(rng: np.random.Generator) -> float:
@@ -324,6 +360,13 @@ def train_windows(run: MotionRun, batches: WindowBatches, progress: bool = False
     run.loop(batches.iterate(windows), run.window_step, run.validate, progress)
 
 
+def train_chains(run: MotionRun, batches: ChainBatches, progress: bool = False) -> None:
+    run.out.mkdir(parents=True, exist_ok=True)
+    if run.done == 0:
+        run.validate()
+    run.loop(batches.iterate(run.done), run.chain_step, run.validate, progress)
+
+
 def train_intra(run: MotionRun, batches: Batches, progress: bool = False) -> None:
     """batches: of one-frame clips (B, 6, 1, H/2, W/2)."""
     run.out.mkdir(parents=True, exist_ok=True)
@@ -339,25 +382,33 @@ def train_motion(
     config: MotionTrainConfig,
     validation: Path | None = None,
     windows: Path | None = None,
-    count: int = WINDOW_COUNT,
+    count: int | None = None,
     other: Path | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: bool = False,
     start: Bundle | None = None,
     footage: bool = False,
+    chains: Path | None = None,
 ) -> None:
     """Train in ``out`` on the videos and photographs of ``data``, see ``list_media``.
 
     windows: file of training windows, ``count`` of which are made where it does not exist; by
-    default one in ``out``. other: run of the intra part, for an inter part. start: bundle to start
-    from. footage: data is one's own, see ``load_footage``. Without a validation folder every 40th
-    video is held out. Raises DataError, InputError, UsageError.
+    default one in ``out``. chains: for part inter instead of windows, file of pictures from far
+    inside GOPs, for which ``start`` codes ``count`` clips where it does not exist. other: run of
+    the intra part, for an inter part. start: bundle to start from. footage: data is one's own, see
+    ``load_footage``. Without a validation folder every 40th video is held out. Raises DataError,
+    InputError, UsageError.
     """
     if other is not None:
         if config.part != "inter":
             raise UsageError("another run's weights are for part inter alone")
         load_checkpoint(other)
+    if chains is not None:
+        if config.part != "inter":
+            raise UsageError("pictures from inside GOPs are for part inter alone")
+        if start is None and not chains.exists():
+            raise UsageError(f"{chains}: not there, and no bundle to make it with")
     if config.crop % 32:
         raise UsageError(f"crop {config.crop}: give a multiple of 32")
     run = MotionRun(config, out, device, other)
@@ -387,7 +438,15 @@ def train_motion(
         batches = Batches(sources, config.batch, 1, config.crop, config.seed, PHOTO_ODDS)
         train_intra(run, batches, progress)
         return
+    if chains is not None:
+        if not chains.exists():
+            assert start is not None
+            made = make_chains(start.tokenizer(), sources, count or CLIPS, config.seed)
+            made.save(chains)
+        pictures = ChainBatches(Chains.load(chains), config.batch, CROP, config.seed)
+        train_chains(run, pictures, progress)
+        return
     file = windows or out / "windows.pt"
     if not file.exists():
-        make_windows(sources, count, config.seed).save(file)
+        make_windows(sources, count or WINDOW_COUNT, config.seed).save(file)
     train_windows(run, WindowBatches(Windows.load(file), config.batch, config.seed), progress)

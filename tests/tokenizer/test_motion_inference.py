@@ -38,7 +38,7 @@ def test_the_same_picture(
     q = torch.where(z.abs() > STEP, z, 0)
     decoded = nets.decoder(q, prediction, context, condition, steps)
 
-    fast = FastPictureCodec(nets, tokenizer.config, CPU, {})
+    fast = FastPictureCodec(nets, CPU, {})
     given = tokenizer.condition_of(kind, steps)
     torch.testing.assert_close(
         given.expand(6, 8, -1), condition[0, :, ::2, ::2].permute(1, 2, 0), atol=1e-6, rtol=0
