@@ -129,7 +129,8 @@ def tokenizer(
     if bundle is not None and images is not None:
         raise UsageError("give --from or --images")
     if config == "motion":
-        from ..train.motion import MotionTrainConfig, train_motion
+        from ..train.motion import train_motion
+        from ..train.motion_run import MotionTrainConfig
 
         _refuse_several("train tokenizer --config motion")
         names = ("windows", "chains", "count", "other")
@@ -193,6 +194,8 @@ def _check(config: str, settings: dict[str, Any]) -> None:
     for name in _OF_WINDOWS if part == "intra" else ("crop",):
         if name in settings:
             raise UsageError(f"--{name}: not an option of part {part}")
+    if "windows" in settings and "chains" in settings:
+        raise UsageError("give --windows or --chains")
     for name in _OF_INTER:
         if part != "inter" and name in settings:
             raise UsageError(f"--{name}: not an option of part {part}")

@@ -10,7 +10,8 @@ from .. import models
 from ..errors import UsageError
 from ..tokenizer.config import MOTION_SIZES, SIZES
 from .export import gathered_prior, load_tokenizer
-from .motion import MotionTrainConfig, train_motion
+from .motion import train_motion
+from .motion_run import MotionTrainConfig
 from .objective import TrainConfig
 from .run import load_checkpoint
 from .tokenizer import train_tokenizer

@@ -25,7 +25,7 @@ from ..errors import InputError, UsageError
 from ..tokenizer.config import MotionConfig, TokenizerConfig, config_from_dict, step_of_quality
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.motion_model import MotionTokenizer
-from .motion import merge
+from .motion_run import merge
 from .run import load_checkpoint
 from .token_cache import crops, quality_of, tokenized
 

@@ -16,7 +16,7 @@ from .picture import comparison
 from .windows import WindowBatch, search_window
 
 if TYPE_CHECKING:
-    from .motion import MotionRun
+    from .motion_run import MotionRun
 
 QUALITIES = (10, 50, 90)
 LENGTH = 8  # frames of the mini-GOP

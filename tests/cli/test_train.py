@@ -50,6 +50,16 @@ def test_options_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
     assert (rest["count"], rest["resume"], rest["device"]) == (7, True, "cpu")
 
 
+def test_pictures_from_inside_gops_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
+    command = (*TRAIN, "--config", "motion", "--chains", "c.pt")
+    assert cli(*command, "--part", "inter", "--size", "fast", "--from", "motion-small").status == 0
+    ((args, rest),) = calls
+    assert args[2] == motion.MotionTrainConfig(size="fast", part="inter")
+    assert (rest["chains"], rest["start"].name) == (Path("c.pt"), "motion-small")
+    check(cli(*command, "--part", "intra"), 2, "--chains", "part intra")
+    check(cli(*command, "--part", "inter", "--windows", "w.pt"), 2, "--windows or --chains")
+
+
 def test_recipe_then_settings_then_options(cli: Cli, calls: list[Any], tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text('size = "tiny"\nsteps = 5\nbatch = 8\nrecompute = true\n')

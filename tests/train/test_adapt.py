@@ -15,7 +15,7 @@ from neurocodec.models import generator_parts
 from neurocodec.train.adapt import adapt, configuration
 from neurocodec.train.data import FOOTAGE_CLIPS, load_footage, load_sources
 from neurocodec.train.listing import list_media
-from neurocodec.train.motion import MotionRun, MotionTrainConfig
+from neurocodec.train.motion_run import MotionRun, MotionTrainConfig
 from neurocodec.train.objective import rate_distortion
 from tests.cli.conftest import Cli, cli  # noqa: F401
 from tests.cli.test_errors import check

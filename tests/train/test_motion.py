@@ -16,14 +16,8 @@ from neurocodec.train import motion as module
 from neurocodec.train import motion_validation
 from neurocodec.train.data import Batches, Sources
 from neurocodec.train.export import export
-from neurocodec.train.motion import (
-    MotionRun,
-    MotionTrainConfig,
-    merge,
-    train_intra,
-    train_motion,
-    train_windows,
-)
+from neurocodec.train.motion import train_intra, train_motion, train_windows
+from neurocodec.train.motion_run import MotionRun, MotionTrainConfig, merge
 from neurocodec.train.run import load_checkpoint
 from neurocodec.train.tokenizer import TrainConfig, Trainer
 from neurocodec.train.windows import WindowBatches, Windows, search_window
