@@ -120,9 +120,18 @@ def log2_sixteenths(x: Ints) -> Ints:
     return 16 * exponent + (((x << 4) >> exponent) & 15)
 
 
-def log_activation(x: Ints) -> Activations:
-    """log2(1 + x) of integers x >= 0, as an activation."""
-    return np.minimum(log2_sixteenths(x + 1), MAX_ACTIVATION).astype(np.int8)
+_LOGS = np.minimum(log2_sixteenths(np.arange(1, 257)), MAX_ACTIVATION).astype(np.int8)
+_SIGNED_LOGS = np.concatenate([-_LOGS[:0:-1], _LOGS])  # from -255 on
+
+
+def log_activation(x: NDArray[np.integer]) -> Activations:
+    """log2(1 + x) of integers x >= 0, as an activation: largest from 244 on."""
+    return _LOGS.take(x, mode="clip")
+
+
+def signed_log(x: Ints) -> Activations:
+    """The same of the magnitudes of integers, with their signs."""
+    return _SIGNED_LOGS.take(x + len(_LOGS) - 1, mode="clip")
 
 
 def windows(field: NDArray[np.int8], cells: Ints, reach: int) -> NDArray[np.int8]:

@@ -25,6 +25,7 @@ from .integer import (
     bucket,
     limited,
     log_activation,
+    signed_log,
 )
 from .motion import (
     BOTH,
@@ -58,6 +59,8 @@ _MORE, _FIRST_BIT = 2, 2 + 2 * PREFIX
 _SECOND_BIT = _FIRST_BIT + 2 * PREFIX
 DIFFERENCE_LOGITS = _SECOND_BIT + 4 * PREFIX
 _OUTSIDE = 9  # mode of what is not known
+_IS_MODE = ONE * np.eye(_OUTSIDE + 1, MODES, dtype=np.int8)  # features of a mode
+_ONE = np.int8(ONE)
 
 
 def motion_layers(width: int) -> dict[str, tuple[int, int]]:
@@ -137,18 +140,19 @@ class _Picture:
         self.known_mv = np.zeros((2, n + 1, 2), np.int64)
         self.suggested = None if known.suggested is None or not self.two else known.suggested
         self.toward = np.zeros((2, n + 1, 2), np.int64)  # the suggested vectors
-        self.source = np.zeros((n, MODES), np.int64)
+        self.source = np.zeros((n, MODES), np.int8)
         self.rough = np.zeros((2, n), np.int8)
         if self.suggested is not None:
             mv, mode = self.suggested
             self.toward[:, :n] = mv.reshape(2, n, 2)
-            self.source = ONE * (mode.reshape(n, 1) == np.arange(MODES))
+            self.source = _IS_MODE[mode.ravel()]
             self.rough = np.stack([log_activation(roughness(v)).ravel() for v in mv])
         self.carried = [_carried(before) for before in known.carried]
         level = ONE * (np.arange(MAX_LEVEL + 1) == known.level)
         far = [min(ONE * abs(d), MAX_ACTIVATION) for d in known.distances]
         self.features = np.array(
-            [ONE * self.sides, *level, known.step, *far, ONE * (self.suggested is not None)]
+            [ONE * self.sides, *level, known.step, *far, ONE * (self.suggested is not None)],
+            np.int8,
         )
 
     def uses(self, r: int, cells: Ints) -> NDArray[np.bool_]:
@@ -156,7 +160,7 @@ class _Picture:
         mode = self.known_mode[cells]
         return (mode == r) | (mode == BOTH) | (mode == DIRECT)
 
-    def pointed(self, r: int, cells: Ints, mv: Ints) -> Ints:
+    def pointed(self, r: int, cells: Ints, mv: Ints) -> Activations:
         """What reference r carries where vectors (N, 2) of cells (N,) point: (N, 2)."""
         (h, w), shift = self.grid, (mv + 16) >> 5
         y = limited(cells // w + shift[:, 1], 0, h - 1)
@@ -172,16 +176,17 @@ def roughness(mv: NDArray[np.integer]) -> Ints:
     return np.add.reduce([np.abs(centre - side).sum(-1) for side in sides])
 
 
-def _carried(before: Before) -> Ints:
+def _packed(mv: Ints) -> Ints:
+    """Vectors (N, 2) -> one number each (N,)."""
+    return mv[:, 0] * (4 * MAX_MV) + mv[:, 1]
+
+
+def _carried(before: Before) -> Activations:
     """(h w, 2): of each cell of a reference, depth and sum of magnitudes."""
-    size = before.magnitude.reshape(before.depth.size, -1).sum(1, dtype=np.int64)
-    return np.stack([log_activation(before.depth.ravel()), log_activation(size)], 1).astype(
-        np.int64
-    )
-
-
-def _signed_log(x: Ints) -> Ints:
-    return np.sign(x) * log_activation(np.abs(x)).astype(np.int64)
+    # float32 adds much faster than integers of several sizes, and exactly below 2^24
+    magnitude = before.magnitude.reshape(before.depth.size, -1).astype(np.float32)
+    size = (magnitude @ np.ones(magnitude.shape[1], np.float32)).astype(np.int64)
+    return np.stack([log_activation(before.depth.ravel()), log_activation(size)], 1)
 
 
 def _around(part: Pass, grid: tuple[int, int]) -> Ints:
@@ -210,7 +215,8 @@ class MotionGenerator:
         for part in passes(h, w):
             around = _around(part, grid)
             place = [ONE * (part.lattice == i) for i in range(3)] + [ONE * part.diagonal]
-            shared = np.broadcast_to(np.concatenate([place, p.features]), (len(part.cells), _PLACE))
+            row = np.concatenate([np.array(place, np.int8), p.features])
+            shared = np.broadcast_to(row, (len(part.cells), _PLACE))
             if p.two:
                 self._code_modes(coder, p, part, around, shared)
             self._code_vectors(coder, p, part, around, shared)
@@ -244,17 +250,17 @@ class MotionGenerator:
 
     def _mode_features(self, p: _Picture, part: Pass, around: Ints, shared: Ints) -> Activations:
         cells, near = part.cells, around[:, NEAREST]
-        modes = ONE * (p.known_mode[around][..., None] == np.arange(MODES))
+        modes = _IS_MODE[p.known_mode[around]]
         found = [shared, modes.reshape(len(cells), -1), p.source[cells]]
         for r in (0, 1):
             found.append(p.rough[r, cells, None])
         for r in (0, 1):
             valid = p.uses(r, near)
             off = np.abs(p.known_mv[r, near] - p.toward[r, near]).sum(-1)
-            found += [ONE * valid, log_activation(off) * valid]
+            found += [_ONE * valid, log_activation(off) * valid]
         for r in (0, 1):
             found.append(p.pointed(r, cells, p.toward[r, cells]))
-        return np.concatenate(found, 1).astype(np.int8)
+        return np.concatenate(found, 1)
 
     def _code_modes(
         self, coder: BitCoder, p: _Picture, part: Pass, around: Ints, shared: Ints
@@ -322,25 +328,25 @@ class MotionGenerator:
         away = np.where(valid[..., None], p.known_mv[r, around] - guess[:, None], 0)
         same = valid & (away == 0).all(-1)
         both = (p.mode[cells] == BOTH)[:, None]
-        found = [shared, np.full((n, 1), ONE * r), ONE * both, ONE * valid, ONE * same]
-        found.append(_signed_log(away).reshape(n, -1))
+        found = [shared, np.full((n, 1), ONE * r, np.int8), _ONE * both, _ONE * valid, _ONE * same]
+        found.append(signed_log(away).reshape(n, -1))
         near = around[:, NEAREST]
         known = valid[:, NEAREST, None] & (p.suggested is not None)
         surprise = np.where(known, p.known_mv[r, near] - p.toward[r, near], 0)
         found += [
-            _signed_log(surprise).reshape(n, -1),
-            ONE * (known[..., 0] & (surprise == 0).all(-1)),
+            signed_log(surprise).reshape(n, -1),
+            _ONE * (known[..., 0] & (surprise == 0).all(-1)),
         ]
-        found += [_signed_log(guess), ONE * (guess == 0).all(1, keepdims=True)]
+        found += [signed_log(guess), _ONE * (guess == 0).all(1, keepdims=True)]
         has = mirrored[:, None]
-        found += [ONE * has, np.where(has, _signed_log(mirror - guess), 0)]
-        found += [ONE * (has & (mirror == guess).all(1, keepdims=True)), _signed_log(off)]
+        found += [_ONE * has, signed_log(mirror - guess) * has]
+        found += [_ONE * (has & (mirror == guess).all(1, keepdims=True)), signed_log(off)]
         toward = p.toward[r, cells] - guess
         there = np.full((n, 1), p.suggested is not None)
-        found += [np.where(there, _signed_log(toward), 0)]
-        found += [ONE * (there & (toward == 0).all(1, keepdims=True)), p.rough[r, cells, None]]
+        found += [signed_log(toward) * there]
+        found += [_ONE * (there & (toward == 0).all(1, keepdims=True)), p.rough[r, cells, None]]
         found.append(p.pointed(r, cells, guess))
-        return np.concatenate(found, 1).astype(np.int8)
+        return np.concatenate(found, 1)
 
     def _code_values(
         self, coder: BitCoder, p: _Picture, r: int, x: Activations, value: Ints, guess: Ints,
@@ -352,15 +358,18 @@ class MotionGenerator:
                              self.hidden("motion.candidates", x))  # fmt: skip
         candidates = [(guess, np.ones(len(guess), np.bool_)), (mirror, mirrored)]
         candidates += [(near[:, i], valid[:, i]) for i in range(4)]
+        keys = [_packed(candidate) for candidate, _ in candidates]
+        wanted = _packed(value)
         out = guess.copy()
         left = np.arange(len(guess))
         open_ = np.ones(len(guess), np.bool_)  # whether none of those was it yet
         for i, (candidate, there) in enumerate(candidates):
             fresh = there[left].copy()
-            for other, also in candidates[:i]:
-                fresh &= ~(also[left] & (other[left] == candidate[left]).all(1))
+            key = keys[i][left]
+            for other, (_, also) in zip(keys[:i], candidates[:i], strict=True):
+                fresh &= ~(also[left] & (other[left] == key))
             rows = left[fresh]
-            hit = self._code(coder, logits, rows, i, (value[rows] == candidate[rows]).all(1))
+            hit = self._code(coder, logits, rows, i, wanted[rows] == keys[i][rows])
             taken = rows[hit != 0]
             out[taken] = candidate[taken]
             open_[taken] = False
@@ -376,13 +385,8 @@ class MotionGenerator:
         logits = self.logits("motion.difference.x", "motion_x", block, inner)
         across = self._code_components(coder, logits, value[:, 0])
         size = np.abs(across)
-        facts = [
-            ONE * np.sign(across),
-            ONE * (size == 0),
-            _signed_log(across),
-            log_activation(size),
-        ]
-        facts += [ONE * (size == 1), ONE * (size == 2)]
+        facts = [ONE * np.sign(across), ONE * (size == 0), signed_log(across)]
+        facts += [log_activation(size), ONE * (size == 1), ONE * (size == 2)]
         inner = np.concatenate([inner, np.stack(facts, 1).astype(np.int8)], 1)
         inner = self.apply("motion.difference.2", inner)
         logits = self.logits("motion.difference.y", "motion_y", block, inner)
