@@ -32,7 +32,7 @@ def list_models(as_json: bool) -> None:
         print_json({"models": rows})
         return
     for row in rows:
-        mark = "  (default)" if row["default"] else ""
+        mark = "".join(f"  ({k})" for k, name in models.DIAL.items() if name == row["name"])
         click.echo(
             f"{printable(str(row['name'])):20} {str(row['hash'])[:16]} "
             f"{row['bytes']:>9} bytes{mark}"

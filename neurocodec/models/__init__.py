@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 DEFAULT = "motion-small"
+DIAL = {"fast": "motion-fast", "default": DEFAULT}  # speed or size, by the name of a choice
 # What is accepted of a bundle. Its networks have no more parameters than the file has bytes.
 MAX_BUNDLE_BYTES = 1 << 31
 MAX_CHANNELS = 2048
@@ -274,8 +275,9 @@ def generator_parts(bundle: Bundle) -> GeneratorParts | None:
 
 
 def find(model: str | None = None) -> Bundle:
-    """A bundle by name or path; the default one for None. Raises ModelError."""
-    model = model or DEFAULT
+    """A bundle by name, path or choice of the DIAL; the default one for None. Raises ModelError."""
+    model = model or "default"
+    model = DIAL.get(model, model)
     if model.endswith(".safetensors") or os.sep in model:
         return read_bundle(model)
     path = FOLDER / f"{model}.safetensors"

@@ -2,11 +2,10 @@
 
 The loss of a clip is a sum, each term with a weight of the configuration:
 
-- ``rate``: D / lambda + R at quantizer step t, in bits a pixel, with lambda = LAMBDA_PER_STEP2 *
+- ``rate``: ``distortion`` D / lambda + R at quantizer step t, in bits a pixel, with lambda = LAMBDA_PER_STEP2 *
   t^2, times (t / 0.1)^0.7 so that coarse and fine steps pull about equally.
 - ``recon``: squared error of samples, as if in -1..1.
-- ``perceptual``: distance between features of a pretrained network, see ``features.py``; where
-  there is a ``rate`` it counts for each step as that does.
+- ``perceptual``: distance between features of a pretrained network, see ``features.py``.
 - ``adversarial``: non-saturating loss against a discriminator, see ``adversary.py``.
 - ``commitment``, ``entropy``, ``diversity``: of LFQ, equation 5 of the paper (arXiv 2310.05737).
 """
@@ -53,6 +52,9 @@ class TrainConfig:
     ema: float = 0.999
     clip_norm: float = 1.0
     rate: float = 1.0
+    distortion: float = (
+        1.0  # weight of D where there is a rate: less, where other losses judge, too
+    )
     recon: float = 0.0
     perceptual: float = 0.0
     features: str = "efficientnet"
@@ -90,17 +92,14 @@ def check_range(planes: Tensor) -> None:
         raise ValueError(f"samples from {low:.3g} to {high:.3g}, not in 0..1")
 
 
-def rate_distortion(out: TrainingOutput, planes: Tensor, step: Tensor) -> Tensor:
-    """D / lambda + R of a batch; planes (B, 6, T, H/2, W/2), step (B,)."""
+def rate_distortion(
+    out: TrainingOutput, planes: Tensor, step: Tensor, weight: float = 1.0
+) -> Tensor:
+    """D / lambda + R of a batch; planes (B, 6, T, H/2, W/2), step (B,). weight: of D."""
     pixels = planes[0, 0].numel() * 4
     distortion = weighted_error(out.planes, planes)
-    cost = (distortion / (LAMBDA_PER_STEP2 * step**2) + out.bits) / pixels
-    return (cost * balance(step)).mean()
-
-
-def balance(step: Tensor) -> Tensor:
-    """Weight of a clip's loss by its step, with which coarse and fine steps pull about equally."""
-    return (step / 0.1) ** 0.7
+    cost = (weight * distortion / (LAMBDA_PER_STEP2 * step**2) + out.bits) / pixels
+    return (cost * (step / 0.1) ** 0.7).mean()
 
 
 def annealed(config: TrainConfig, done: int) -> float:
@@ -152,7 +151,7 @@ class Objective:
         c = self.config
         loss, parts = planes.new_zeros(()), {}
         if c.rate:
-            loss = loss + c.rate * rate_distortion(out, planes, step)
+            loss = loss + c.rate * rate_distortion(out, planes, step, c.distortion)
         if c.recon:
             parts["recon"] = 4 * (out.planes - planes).square().mean()
             loss = loss + c.recon * parts["recon"]
@@ -165,9 +164,8 @@ class Objective:
         if self.features is not None and done >= c.perceptual_start:
             real, fake = (_pictures(rgb_clips(x)) for x in (planes, out.planes))
             with autocast(self.device):
-                found = distance(self.features, fake, real).view(len(planes), -1).mean(1)
-            parts["perceptual"] = found.mean()
-            loss = loss + c.perceptual * (found * balance(step) if c.rate else found).mean()
+                parts["perceptual"] = distance(self.features, fake, real)
+            loss = loss + c.perceptual * parts["perceptual"]
         if self.discriminator is not None and self.plays(done):
             self.discriminator.requires_grad_(False)
             with self._precision():
