@@ -2,8 +2,9 @@
 
 The loss of a clip is a sum, each term with a weight of the configuration:
 
-- ``rate``: ``distortion`` D / lambda + R at quantizer step t, in bits a pixel, with lambda = LAMBDA_PER_STEP2 *
-  t^2, times (t / 0.1)^0.7 so that coarse and fine steps pull about equally.
+- ``rate``: D / lambda + R at quantizer step t, in bits a pixel, with lambda = LAMBDA_PER_STEP2 *
+  t^2 and D weighted by ``distortion``, times (t / 0.1)^0.7 so that coarse and fine steps pull
+  about equally.
 - ``recon``: squared error of samples, as if in -1..1.
 - ``perceptual``: distance between features of a pretrained network, see ``features.py``.
 - ``adversarial``: non-saturating loss against a discriminator, see ``adversary.py``.
