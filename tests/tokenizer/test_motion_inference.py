@@ -1,16 +1,21 @@
 """The fast form of the networks gives what the networks give that were trained."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from neurocodec.tokenizer import motion_inference
-from neurocodec.tokenizer.config import BETWEEN, COARSE, INTER, INTRA
+from neurocodec.tokenizer.config import BETWEEN, COARSE, INTER, INTRA, MOTION_SIZES, MotionConfig
 from neurocodec.tokenizer.motion_inference import FastPictureCodec
 from tests.conftest import tiny_motion_tokenizer
 
 CPU = torch.device("cpu")
 STEP = 0.07
+TINY = MOTION_SIZES["tiny"]
+# networks of inter pictures of sizes of their own
+OWN = replace(TINY, inter_context=4, inter_context_blocks=0, inter_width=24, inter_decoder_blocks=2)
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -19,13 +24,13 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("kind", [COARSE, INTRA, INTER, BETWEEN])
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("masked", "config"), [(False, TINY), (True, TINY), (True, OWN)])
 @torch.inference_mode()
 def test_the_same_picture(
-    kind: int, masked: bool, bf16: bool, monkeypatch: pytest.MonkeyPatch
+    kind: int, masked: bool, config: MotionConfig, bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(motion_inference, "has_fast_bf16", lambda device: bf16)
-    tokenizer = tiny_motion_tokenizer()
+    tokenizer = tiny_motion_tokenizer(config=config)
     nets = tokenizer.networks(kind)
     torch.manual_seed(1)
     planes, first, second = (torch.rand(1, 6, 24, 32) for _ in range(3))

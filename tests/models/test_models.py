@@ -1,0 +1,69 @@
+"""Choice of bundles, and their sizes."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neurocodec
+from neurocodec import models
+from neurocodec.bitstream.reader import Reader
+from neurocodec.errors import ModelError
+from neurocodec.tokenizer.config import MOTION_SIZES, MotionConfig, config_from_dict
+from neurocodec.tokenizer.motion_model import MotionTokenizer
+from tests.conftest import tiny_motion_tokenizer, write_clip
+
+
+def parameters(bundle: models.Bundle) -> int:
+    return sum(p.numel() for p in bundle.tokenizer().inter.parameters())
+
+
+def test_the_dial_names_bundles_of_ever_larger_networks() -> None:
+    assert list(models.DIAL) == ["fast", "default"]
+    assert models.find("default").hash == models.find().hash
+    fast, default = (models.find(choice) for choice in models.DIAL)
+    assert fast.name == "motion-fast"
+    assert parameters(fast) < 0.5 * parameters(default)
+
+
+def test_a_file_of_the_fast_model_says_so_and_plays(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mkv", 3, 32, 24)
+    neurocodec.compress(source, tmp_path / "out.nc", model="fast")
+    with Reader(tmp_path / "out.nc") as reader:
+        assert reader.header.model_name == "motion-fast"
+    assert neurocodec.decompress(tmp_path / "out.nc", tmp_path / "back.y4m").frames == 3
+
+
+def test_inter_networks_have_their_own_sizes() -> None:
+    small = MOTION_SIZES["small"]
+    assert small.inter is small
+    own = MOTION_SIZES["fast"]
+    model = MotionTokenizer(own)
+    assert model.intra.context.stem.out_channels == small.context
+    assert model.inter.context.stem.out_channels == own.inter_context
+    assert model.inter.decoder.up.in_channels == own.inter_width
+    assert len(model.inter.decoder.blocks) == own.inter_decoder_blocks
+
+
+def test_configurations_without_them_are_written_as_before() -> None:
+    assert "inter_context" not in MotionConfig().to_dict()
+    assert {k for k in asdict(MotionConfig()) if not k.startswith("inter_")} == set(
+        MotionConfig().to_dict()
+    )
+    own = MOTION_SIZES["fast"]
+    assert config_from_dict(own.to_dict()) == own
+
+
+def test_sizes_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    config = replace(MOTION_SIZES["tiny"], inter_context=4, inter_width=8)
+    tokenizer = tiny_motion_tokenizer(config=config)
+    prior = {name: np.zeros(shape, np.uint8) for name, shape in models.prior_shapes(config).items()}
+    path = tmp_path / "m.safetensors"
+    models.write_bundle(path, "m", tokenizer, prior, {})
+    assert models.read_bundle(path).config == config
+    data = path.read_bytes().replace(b'\\"inter_width\\": 8', b'\\"inter_width\\": 0')
+    assert data != path.read_bytes()
+    path.write_bytes(data)
+    with pytest.raises(ModelError):
+        models.read_bundle(path)
