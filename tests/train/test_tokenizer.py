@@ -198,6 +198,29 @@ def test_r1_may_come_now_and_then_and_counts_as_much_more(
     assert {"r1", "d_loss"} <= set(entry)  # of the steps that have one
 
 
+def test_squared_error_and_the_adversary_have_weights_of_their_own(
+    data: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        CONFIG, distortion=0.25, adversarial=0.1, adversary_rate=5.0, discriminator="4,8"
+    )
+    trainer = Trainer(config, tmp_path / "run")
+    batch = Batches(load_sources(data, 5, 32), 2, 5, 32).batch(0)
+    step = torch.tensor([0.1, 0.1])
+    out = trainer.model(batch, step)
+    costs = [objective.rate_distortion(out, batch, step, w).item() for w in (0.0, 0.25, 1.0)]
+    bits = out.bits.mean().item() / (batch[0, 0].numel() * 4)
+    assert costs[0] == pytest.approx(bits, rel=1e-5)
+    assert costs[1] - costs[0] == pytest.approx((costs[2] - costs[0]) / 4, rel=1e-4)
+    loss, _ = trainer.objective.loss(out, batch, step, 0)
+    plain = dataclasses.replace(config, distortion=1.0)
+    more, _ = Trainer(plain, tmp_path / "plain").objective.loss(out, batch, step, 0)
+    assert (more - loss).item() == pytest.approx(0.75 * (costs[2] - costs[0]), rel=1e-3)
+    trainer.train_step(batch)
+    (group,) = trainer.objective.optimizer.param_groups
+    assert group["lr"] == pytest.approx(5 * trainer.learning_rate(0))
+
+
 def test_entropy_weights_are_annealed() -> None:
     config = TrainConfig(entropy_boost=3.0, entropy_steps=2000)
     assert [annealed(config, n) for n in (0, 1000, 2000, 5000)] == [3.0, 2.0, 1.0, 1.0]
