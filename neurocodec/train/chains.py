@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,11 +27,12 @@ from ..codec.tokens import DEFAULT_SCALES, PictureTokens, before_of, kind_of
 from ..entropy.adaptive import Before
 from ..entropy.motion import Field, align_before
 from ..entropy.structure import Picture
-from ..errors import DataError, InputError
+from ..errors import DataError
 from ..threads import ahead
 from ..tokenizer.config import BETWEEN, INTER, SPATIAL_STRIDE, step_of_quality
 from ..tokenizer.motion_model import MotionTokenizer
 from .data import Sources, camera_motion, mirror
+from .windows import Stored
 
 logger = logging.getLogger(__name__)
 
@@ -50,30 +48,18 @@ PHOTO_ODDS = 0.1
 
 
 @dataclass
-class Chains:
+class Chains(Stored):
     """What the networks see of N pictures: planes (N, 6, S/2, S/2) uint8, their two predictions
     (N, 2, 6, S/2, S/2) float16, magnitudes where these come from (N, h, w, D) uint8, kind, step and
     masking (N,)."""
 
+    what = "coded pictures"
     planes: Tensor
     predictions: Tensor
     before: Tensor
     kind: Tensor
     step: Tensor
     masking: Tensor
-
-    def save(self, path: Path) -> None:
-        part = path.with_name(path.name + ".part")
-        torch.save(self.__dict__, part)
-        os.replace(part, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Chains:
-        """Mapped into memory. Raises InputError."""
-        try:
-            return cls(**torch.load(path, mmap=True, weights_only=True))
-        except (OSError, RuntimeError, TypeError, pickle.UnpicklingError):
-            raise InputError(f"{path}: not a file of coded pictures") from None
 
 
 class _Recorder(PictureEncoder):
@@ -133,9 +119,9 @@ def make_chains(tokenizer: MotionTokenizer, sources: Sources, count: int, seed: 
         (video, name) for video, name in zip(sources.videos, sources.names, strict=True)
         if video.shape[1] >= LEAST_FRAMES and min(video.shape[2:]) >= half
     ]  # fmt: skip
-    if not fits and not sources.photos:
-        raise DataError(f"no video of {LEAST_FRAMES} frames and {SIDE} pixels, and no photograph")
     photos = [p for p in sources.photos if min(p.shape[1:]) >= SIDE]
+    if not fits and not photos:
+        raise DataError(f"no video of {LEAST_FRAMES} frames and {SIDE} pixels, and no photograph")
     sources = Sources([v for v, _ in fits], [n for _, n in fits], photos, sources.skipped)
     rng = np.random.default_rng((seed, 3))
     grid = (SIDE // SPATIAL_STRIDE,) * 2

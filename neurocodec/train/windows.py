@@ -13,6 +13,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -39,16 +40,10 @@ STEP_RANGE = (0.03, 0.6)  # of the quantizer
 _EFFORT = Effort(coarse=(8, 3, 1), fine=(2, 1), rounds=1, both=(1,))
 
 
-@dataclass
-class Windows:
-    """planes (N, 9, 6, S/2, S/2) uint8; length (N,) of their mini-GOPs, step (N,) they were
-    searched for; in coding order mode (N, 8, h, w) uint8 and fields (N, 8, 2, h, w, 2) int16."""
+class Stored:
+    """A dataclass of tensors that has a file."""
 
-    planes: Tensor
-    length: Tensor
-    step: Tensor
-    mode: Tensor
-    fields: Tensor
+    what = ""  # it is, for messages
 
     def save(self, path: Path) -> None:
         part = path.with_name(path.name + ".part")
@@ -56,12 +51,28 @@ class Windows:
         os.replace(part, path)
 
     @classmethod
-    def load(cls, path: Path) -> Windows:
+    def load(cls: type[S], path: Path) -> S:
         """Mapped into memory. Raises InputError."""
         try:
             return cls(**torch.load(path, mmap=True, weights_only=True))
         except (OSError, RuntimeError, TypeError, pickle.UnpicklingError):
-            raise InputError(f"{path}: not a file of training windows") from None
+            raise InputError(f"{path}: not a file of {cls.what}") from None
+
+
+S = TypeVar("S", bound=Stored)
+
+
+@dataclass
+class Windows(Stored):
+    """planes (N, 9, 6, S/2, S/2) uint8; length (N,) of their mini-GOPs, step (N,) they were
+    searched for; in coding order mode (N, 8, h, w) uint8 and fields (N, 8, 2, h, w, 2) int16."""
+
+    what = "training windows"
+    planes: Tensor
+    length: Tensor
+    step: Tensor
+    mode: Tensor
+    fields: Tensor
 
 
 def _window(sources: Sources, rng: np.random.Generator) -> Tensor:

@@ -136,8 +136,9 @@ def test_inter_networks_of_another_size_start_beside_a_bundles_intra_ones(
 
 def test_sources_that_are_too_small_are_refused() -> None:
     tokenizer = MotionTokenizer(MOTION_SIZES["tiny"])
+    small = Sources([clip()], ["a"], [torch.rand(3, SIDE, SIDE)], 0)
     with pytest.raises(DataError, match="no video"):
-        make_chains(tokenizer, sources(), 1)
+        make_chains(tokenizer, small, 1)
 
 
 def test_what_is_no_file_of_pictures_is_refused(tmp_path: Path) -> None:
