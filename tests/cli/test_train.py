@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from neurocodec.train import generator, motion, tokenizer
+from neurocodec.train import generator, motion, motion_run, tokenizer
 from tests.generators import SMALL
 
 from .conftest import Cli
@@ -29,7 +29,7 @@ def test_defaults_are_those_of_the_configuration(cli: Cli, calls: list[Any]) -> 
     assert cli(*TRAIN, "--config", "motion").status == 0
     assert [args[2] for args, _ in calls] == [
         tokenizer.TrainConfig(),
-        motion.MotionTrainConfig(),
+        motion_run.MotionTrainConfig(),
     ]
 
 
@@ -42,7 +42,7 @@ def test_options_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
     assert ended.status == 0
     (((data, out, config, val), rest),) = calls
     assert (data, out, val) == (Path("data"), Path("run"), Path("clips"))
-    assert config == motion.MotionTrainConfig(
+    assert config == motion_run.MotionTrainConfig(
         size="tiny", part="inter", steps=9, batch=2, learning_rate=0.01, seed=3
     )
     assert rest["other"] == Path("intra")
@@ -54,7 +54,7 @@ def test_pictures_from_inside_gops_reach_the_trainer(cli: Cli, calls: list[Any])
     command = (*TRAIN, "--config", "motion", "--chains", "c.pt")
     assert cli(*command, "--part", "inter", "--size", "fast", "--from", "motion-small").status == 0
     ((args, rest),) = calls
-    assert args[2] == motion.MotionTrainConfig(size="fast", part="inter")
+    assert args[2] == motion_run.MotionTrainConfig(size="fast", part="inter")
     assert (rest["chains"], rest["start"].name) == (Path("c.pt"), "motion-small")
     check(cli(*command, "--part", "intra"), 2, "--chains", "part intra")
     check(cli(*command, "--part", "inter", "--windows", "w.pt"), 2, "--windows or --chains")
