@@ -425,9 +425,14 @@ class MotionModel:
         return out.reshape(2, n).T
 
 
+def packed(mv: Ints) -> Ints:
+    """Vectors (..., 2) -> one number each (...)."""
+    return mv[..., 0] * 4096 + mv[..., 1]
+
+
 def guess_of(near: Ints, valid: NDArray[np.bool_]) -> Ints:
     """The commonest of the valid vectors (N, 4, 2), the median of three or more that all differ."""
-    key = np.where(valid, near[..., 0] * 4096 + near[..., 1], (1 << 40) + np.arange(4))
+    key = np.where(valid, packed(near), (1 << 40) + np.arange(4))
     votes = (key[:, :, None] == key[:, None]).sum(2) * valid
     best = votes.argmax(1)
     rows = np.arange(len(near))

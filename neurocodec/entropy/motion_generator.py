@@ -37,6 +37,7 @@ from .motion import (
     Field,
     Pass,
     guess_of,
+    packed,
     passes,
     scaled,
 )
@@ -174,11 +175,6 @@ def roughness(mv: NDArray[np.integer]) -> Ints:
     centre = wide[1:-1, 1:-1]
     sides = (wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:])
     return np.add.reduce([np.abs(centre - side).sum(-1) for side in sides])
-
-
-def _packed(mv: Ints) -> Ints:
-    """Vectors (N, 2) -> one number each (N,)."""
-    return mv[:, 0] * (4 * MAX_MV) + mv[:, 1]
 
 
 def _carried(before: Before) -> Activations:
@@ -358,8 +354,8 @@ class MotionGenerator:
                              self.hidden("motion.candidates", x))  # fmt: skip
         candidates = [(guess, np.ones(len(guess), np.bool_)), (mirror, mirrored)]
         candidates += [(near[:, i], valid[:, i]) for i in range(4)]
-        keys = [_packed(candidate) for candidate, _ in candidates]
-        wanted = _packed(value)
+        keys = [packed(candidate) for candidate, _ in candidates]
+        wanted = packed(value)
         out = guess.copy()
         left = np.arange(len(guess))
         open_ = np.ones(len(guess), np.bool_)  # whether none of those was it yet

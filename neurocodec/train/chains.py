@@ -27,12 +27,11 @@ from ..codec.tokens import DEFAULT_SCALES, PictureTokens, before_of, kind_of
 from ..entropy.adaptive import Before
 from ..entropy.motion import Field, align_before
 from ..entropy.structure import Picture
-from ..errors import DataError
 from ..threads import ahead
 from ..tokenizer.config import BETWEEN, INTER, SPATIAL_STRIDE, step_of_quality
 from ..tokenizer.motion_model import MotionTokenizer
 from .data import Sources, camera_motion, mirror
-from .windows import Stored
+from .windows import Stored, usable
 
 logger = logging.getLogger(__name__)
 
@@ -114,15 +113,7 @@ def _clip(sources: Sources, rng: np.random.Generator) -> Tensor:
 def make_chains(tokenizer: MotionTokenizer, sources: Sources, count: int, seed: int = 0) -> Chains:
     """Code ``count`` clips, and keep some pictures of each. Raises DataError where the sources are
     too small."""
-    half = SIDE // 2
-    fits = [
-        (video, name) for video, name in zip(sources.videos, sources.names, strict=True)
-        if video.shape[1] >= LEAST_FRAMES and min(video.shape[2:]) >= half
-    ]  # fmt: skip
-    photos = [p for p in sources.photos if min(p.shape[1:]) >= SIDE]
-    if not fits and not photos:
-        raise DataError(f"no video of {LEAST_FRAMES} frames and {SIDE} pixels, and no photograph")
-    sources = Sources([v for v, _ in fits], [n for _, n in fits], photos, sources.skipped)
+    sources = usable(sources, LEAST_FRAMES, SIDE)
     rng = np.random.default_rng((seed, 3))
     grid = (SIDE // SPATIAL_STRIDE,) * 2
     found: list[dict[str, Tensor]] = []

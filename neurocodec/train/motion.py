@@ -22,28 +22,28 @@ PHOTO_ODDS = 0.6  # of intra pictures
 WINDOW_COUNT = 2000
 
 
-def train_windows(run: MotionRun, batches: WindowBatches, progress: bool = False) -> None:
+def _begin(run: MotionRun) -> None:
     run.out.mkdir(parents=True, exist_ok=True)
     if run.done == 0:
-        if run.config.part == "inter":
-            run.refresh()
         run.validate()
+
+
+def train_windows(run: MotionRun, batches: WindowBatches, progress: bool = False) -> None:
+    if run.done == 0 and run.config.part == "inter":
+        run.refresh()
+    _begin(run)
     windows = run.done * run.config.pictures_per_step // (FRAMES - 1)
     run.loop(batches.iterate(windows), run.window_step, run.validate, progress)
 
 
 def train_chains(run: MotionRun, batches: ChainBatches, progress: bool = False) -> None:
-    run.out.mkdir(parents=True, exist_ok=True)
-    if run.done == 0:
-        run.validate()
+    _begin(run)
     run.loop(batches.iterate(run.done), run.chain_step, run.validate, progress)
 
 
 def train_intra(run: MotionRun, batches: Batches, progress: bool = False) -> None:
     """batches: of one-frame clips (B, 6, 1, H/2, W/2)."""
-    run.out.mkdir(parents=True, exist_ok=True)
-    if run.done == 0:
-        run.validate()
+    _begin(run)
     pictures = (planes[:, :, 0] for planes in batches.iterate(run.done))
     run.loop(pictures, run.intra_step, run.validate, progress)
 

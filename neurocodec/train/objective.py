@@ -53,9 +53,7 @@ class TrainConfig:
     ema: float = 0.999
     clip_norm: float = 1.0
     rate: float = 1.0
-    distortion: float = (
-        1.0  # weight of D where there is a rate: less, where other losses judge, too
-    )
+    distortion: float = 1.0  # weight of D beside the rate: less, where other losses judge, too
     recon: float = 0.0
     perceptual: float = 0.0
     features: str = "efficientnet"

@@ -98,17 +98,19 @@ def _window(sources: Sources, rng: np.random.Generator) -> Tensor:
     return clip.transpose(0, 1)
 
 
-def _usable(sources: Sources) -> Sources:
-    """The videos that are large and long enough, and the photographs. Raises DataError."""
+def usable(sources: Sources, frames: int, side: int) -> Sources:
+    """The videos that are large and long enough, and the photographs that are large enough. Raises
+    DataError."""
     pairs = [
         (video, name)
         for video, name in zip(sources.videos, sources.names, strict=True)
-        if video.shape[1] >= FRAMES and min(video.shape[2:]) >= SIDE // 2
+        if video.shape[1] >= frames and min(video.shape[2:]) >= side // 2
     ]
-    if not pairs and not sources.photos:
-        raise DataError(f"no video of {FRAMES} frames and {SIDE} pixels, and no photograph")
+    photos = [photo for photo in sources.photos if min(photo.shape[1:]) >= side]
+    if not pairs and not photos:
+        raise DataError(f"no video of {frames} frames and {side} pixels, and no photograph")
     videos, names = [v for v, _ in pairs], [n for _, n in pairs]
-    return Sources(videos, names, sources.photos, sources.skipped)
+    return Sources(videos, names, photos, sources.skipped)
 
 
 def search_window(x: Tensor, length: int, step: float) -> tuple[Tensor, Tensor]:
@@ -134,7 +136,7 @@ def search_window(x: Tensor, length: int, step: float) -> tuple[Tensor, Tensor]:
 
 def make_windows(sources: Sources, count: int, seed: int = 0) -> Windows:
     """``count`` windows, the same for a seed. Raises DataError where the sources are too small."""
-    sources = _usable(sources)
+    sources = usable(sources, FRAMES, SIDE)
     rng = np.random.default_rng(seed)
     parts: list[Windows] = []
     for i in range(-(-count // GROUP)):
