@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COUNT_LIMIT = 1023  # a context whose counts add up to more has both halved, rounding up
-HALF = 1 << 15
+HALF = 32768.0
 
 _BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 
@@ -26,22 +26,26 @@ class Counts:
 
     def __init__(self, prior: NDArray[np.integer], limit: int = COUNT_LIMIT, unit: int = 1) -> None:
         """unit: what one bit adds to a count."""
-        self.counts = prior.astype(np.int64)
-        self.limit, self.unit = limit, unit
+        # float64 divides ten times as fast, and the quotients of integers as small as these are
+        # never rounded up to a whole number: floor gives what a division of integers does
+        self.counts = prior.astype(np.float64)
+        self.limit, self.unit = limit, float(unit)
 
     def code(self, coder: BitCoder, bits: Bits, block: int, contexts: Ints) -> Bits:
         """Code bits (N,) in contexts (N,) of a block, then count them. Returns the bits."""
         if len(contexts) == 0:
             return bits
-        counts = self.counts[block]
-        zeros, ones = counts[contexts, 0], counts[contexts, 1]
-        p = ((2 * ones + 1) << 16) // (2 * (zeros + ones) + 2)
-        bits = coder.code(bits, np.minimum(np.maximum(p, 1), 65535))
-        np.add.at(counts.reshape(-1), 2 * contexts + bits, self.unit)
-        seen = contexts  # none of the others is above the limit: first counts are not
-        while len(seen := seen[counts[seen, 0] + counts[seen, 1] > self.limit]):
-            seen = np.unique(seen)
-            counts[seen] = (counts[seen] + 1) >> 1
+        counts, zero = self.counts[block].reshape(-1), 2 * contexts
+        ones = counts.take(zero + 1)
+        total = counts.take(zero)
+        total += ones
+        p = (ones * 131072.0 + 65536.0) / (total * 2.0 + 2.0)
+        bits = coder.code(bits, np.minimum(np.maximum(np.floor(p), 1.0), 65535.0))
+        np.add.at(counts, zero + bits, self.unit)
+        # none of the others is above the limit: first counts are not
+        while len(zero := zero[counts.take(zero) + counts.take(zero + 1) > self.limit]):
+            seen = np.unique(zero)[:, None] + [0, 1]
+            counts[seen] = np.floor((counts[seen] + 1) / 2)
         return bits
 
 
@@ -54,8 +58,8 @@ class BitEncoder:
         self._coder = constriction.stream.queue.RangeEncoder()
         self.ideal_bits = 0.0  # cross-entropy of what was written
 
-    def code(self, bits: Bits, probabilities: Ints) -> Bits:
-        """bits: (N,) of 0 and 1; probabilities of a one, (N,), in units of 2^-16."""
+    def code(self, bits: Bits, probabilities: NDArray[np.float64]) -> Bits:
+        """bits: (N,) of 0 and 1; probabilities of a one, (N,), whole numbers of 2^-16."""
         p = probabilities / 65536  # dyadic: exact in float64
         self._coder.encode(bits, _BERNOULLI, p)
         self.ideal_bits -= float(np.log2(np.where(bits != 0, p, 1 - p)).sum())
@@ -78,7 +82,7 @@ class BitDecoder:
         self._coder = constriction.stream.queue.RangeDecoder(words)
         self._lost = False
 
-    def code(self, bits: Bits, probabilities: Ints) -> Bits:
+    def code(self, bits: Bits, probabilities: NDArray[np.float64]) -> Bits:
         """Returns decoded bits (N,); what is given as ``bits`` is ignored."""
         if not self._lost:
             try:
@@ -93,4 +97,4 @@ BitCoder = BitEncoder | BitDecoder
 
 def code_raw(coder: BitCoder, bits: Bits) -> Bits:
     """Bits that cost one bit each."""
-    return coder.code(bits, np.full(len(bits), HALF, np.int64)) if len(bits) else bits
+    return coder.code(bits, np.full(len(bits), HALF)) if len(bits) else bits

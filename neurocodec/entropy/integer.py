@@ -42,6 +42,10 @@ class Layer:
     multiplier: Ints
 
     @functools.cached_property
+    def _offset(self) -> NDArray[np.float64]:
+        return self.bias.astype(np.float64)
+
+    @functools.cached_property
     def _scale(self) -> NDArray[np.float64]:
         return self.multiplier / (1 << SHIFT)
 
@@ -59,16 +63,13 @@ class Layer:
     def relu(self, x: Activations) -> Activations:
         """The outputs, limited to 0 .. MAX_ACTIVATION. In float64, for numpy multiplies and limits
         integers of 64 bits one by one. Exact where a product is below 2^53; larger ones are
-        limited anyway."""
+        limited anyway. What is not negative is rounded down by becoming an integer."""
         if len(x) > ROWS:
             return np.concatenate([self.relu(part) for part in parts(x)])
-        total = (x.astype(np.float32) @ self.weight).astype(np.float64)
-        total += self.bias
+        total = x.astype(np.float32) @ self.weight + self._offset
         total *= self._scale
         total += 0.5
-        np.floor(total, out=total)
-        np.maximum(total, 0, out=total)
-        return np.minimum(total, MAX_ACTIVATION, out=total).astype(np.int8)
+        return total.clip(0, MAX_ACTIVATION, out=total).astype(np.int8)
 
     def rows(self, first: int, last: int) -> Layer:
         """The layer of some of the outputs."""

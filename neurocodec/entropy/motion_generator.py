@@ -10,6 +10,7 @@ Normative: ``bitstream_spec.md``, section "Entropy models with a generator".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,8 +138,9 @@ class _Picture:
         if field is not None:
             self.mode[:] = field.mode.ravel()
             self.mv[:] = field.mv.reshape(2, n, 2)
-        self.known_mode = np.full(n + 1, _OUTSIDE)
+        self.known_mode = _IS_MODE[np.full(n + 1, _OUTSIDE)]  # as features
         self.known_mv = np.zeros((2, n + 1, 2), np.int64)
+        self.uses = np.zeros((2, n + 1), np.bool_)  # whether known cells have a vector over each
         self.suggested = None if known.suggested is None or not self.two else known.suggested
         self.toward = np.zeros((2, n + 1, 2), np.int64)  # the suggested vectors
         self.source = np.zeros((n, MODES), np.int8)
@@ -156,10 +158,14 @@ class _Picture:
             np.int8,
         )
 
-    def uses(self, r: int, cells: Ints) -> NDArray[np.bool_]:
-        """Whether known cells have a vector over reference r."""
-        mode = self.known_mode[cells]
-        return (mode == r) | (mode == BOTH) | (mode == DIRECT)
+    def learn(self, cells: Ints) -> None:
+        """Let what cells hold be known."""
+        mode = self.mode[cells]
+        both = mode >= BOTH  # or DIRECT
+        self.known_mode[cells] = _IS_MODE[mode]
+        self.known_mv[:, cells] = self.mv[:, cells]
+        for r in (0, 1):
+            self.uses[r, cells] = both | (mode == r)
 
     def pointed(self, r: int, cells: Ints, mv: Ints) -> Activations:
         """What reference r carries where vectors (N, 2) of cells (N,) point: (N, 2)."""
@@ -167,6 +173,11 @@ class _Picture:
         y = limited(cells // w + shift[:, 1], 0, h - 1)
         x = limited(cells % w + shift[:, 0], 0, w - 1)
         return self.carried[r][y * w + x]
+
+
+def _still(mv: Ints) -> NDArray[np.bool_]:
+    """Which vectors (..., 2) are zero."""
+    return (mv[..., 0] | mv[..., 1]) == 0  # type: ignore[no-any-return]
 
 
 def roughness(mv: NDArray[np.integer]) -> Ints:
@@ -185,9 +196,14 @@ def _carried(before: Before) -> Activations:
     return np.stack([log_activation(before.depth.ravel()), log_activation(size)], 1)
 
 
-def _around(part: Pass, grid: tuple[int, int]) -> Ints:
+@lru_cache(maxsize=8)
+def _surroundings(h: int, w: int) -> list[tuple[Pass, Ints]]:
+    """The passes over a grid, with :func:`_around` of each."""
+    return [(part, _around(part, h, w)) for part in passes(h, w)]
+
+
+def _around(part: Pass, h: int, w: int) -> Ints:
     """(N, 24): cells around those of a pass, on a lattice of its pitch; h w for outside."""
-    h, w = grid
     offsets = part.pitch * np.array(AROUND)
     y = part.cells[:, None] // w + offsets[:, 0]
     x = part.cells[:, None] % w + offsets[:, 1]
@@ -208,16 +224,14 @@ class MotionGenerator:
         """Code the motion of a picture of (h, w) cells. A decoder gives no field; it gets one."""
         h, w = grid
         p = _Picture(known, field, grid)
-        for part in passes(h, w):
-            around = _around(part, grid)
+        for part, around in _surroundings(h, w):
             place = [ONE * (part.lattice == i) for i in range(3)] + [ONE * part.diagonal]
             row = np.concatenate([np.array(place, np.int8), p.features])
             shared = np.broadcast_to(row, (len(part.cells), _PLACE))
             if p.two:
                 self._code_modes(coder, p, part, around, shared)
             self._code_vectors(coder, p, part, around, shared)
-            p.known_mode[part.cells] = p.mode[part.cells]
-            p.known_mv[:, part.cells] = p.mv[:, part.cells]
+            p.learn(part.cells)
         return Field(
             p.mode.reshape(h, w).astype(np.uint8), p.mv.reshape(2, h, w, 2).astype(np.int16)
         )
@@ -246,14 +260,14 @@ class MotionGenerator:
 
     def _mode_features(self, p: _Picture, part: Pass, around: Ints, shared: Ints) -> Activations:
         cells, near = part.cells, around[:, NEAREST]
-        modes = _IS_MODE[p.known_mode[around]]
+        modes = p.known_mode.take(around, 0)
         found = [shared, modes.reshape(len(cells), -1), p.source[cells]]
         for r in (0, 1):
             found.append(p.rough[r, cells, None])
         for r in (0, 1):
-            valid = p.uses(r, near)
-            off = np.abs(p.known_mv[r, near] - p.toward[r, near]).sum(-1)
-            found += [_ONE * valid, log_activation(off) * valid]
+            valid = p.uses[r].take(near)
+            off = np.abs(p.known_mv[r].take(near, 0) - p.toward[r].take(near, 0))
+            found += [_ONE * valid, log_activation(off[..., 0] + off[..., 1]) * valid]
         for r in (0, 1):
             found.append(p.pointed(r, cells, p.toward[r, cells]))
         return np.concatenate(found, 1)
@@ -293,8 +307,9 @@ class MotionGenerator:
             if len(rows) == 0:
                 continue
             cells, near = part.cells[rows], part.neighbours[rows]
-            valid = p.uses(r, near)
-            guess = guess_of(p.known_mv[r, near], valid)
+            valid = p.uses[r].take(near)
+            beside = p.known_mv[r].take(near, 0)
+            guess = guess_of(beside, valid)
             mirrored = np.zeros(len(rows), np.bool_)
             mirror = np.zeros_like(guess)
             off = np.zeros_like(guess)
@@ -312,7 +327,7 @@ class MotionGenerator:
                 p, r, around[rows], shared[rows], cells, guess, mirror, mirrored, off
             )
             p.mv[r, cells] = self._code_values(
-                coder, p, r, x, p.mv[r, cells], guess, mirror, mirrored, p.known_mv[r, near], valid
+                coder, p, r, x, p.mv[r, cells], guess, mirror, mirrored, beside, valid
             )
 
     def _vector_features(
@@ -320,27 +335,27 @@ class MotionGenerator:
         mirror: Ints, mirrored: NDArray[np.bool_], off: Ints,
     ) -> Activations:  # fmt: skip
         n = len(cells)
-        valid = p.uses(r, around)
-        away = np.where(valid[..., None], p.known_mv[r, around] - guess[:, None], 0)
-        same = valid & (away == 0).all(-1)
+        valid = p.uses[r].take(around)
+        away = np.where(valid[..., None], p.known_mv[r].take(around, 0) - guess[:, None], 0)
+        same = valid & _still(away)
         both = (p.mode[cells] == BOTH)[:, None]
         found = [shared, np.full((n, 1), ONE * r, np.int8), _ONE * both, _ONE * valid, _ONE * same]
         found.append(signed_log(away).reshape(n, -1))
         near = around[:, NEAREST]
         known = valid[:, NEAREST, None] & (p.suggested is not None)
-        surprise = np.where(known, p.known_mv[r, near] - p.toward[r, near], 0)
+        surprise = np.where(known, p.known_mv[r].take(near, 0) - p.toward[r].take(near, 0), 0)
         found += [
             signed_log(surprise).reshape(n, -1),
-            _ONE * (known[..., 0] & (surprise == 0).all(-1)),
+            _ONE * (known[..., 0] & _still(surprise)),
         ]
-        found += [signed_log(guess), _ONE * (guess == 0).all(1, keepdims=True)]
+        found += [signed_log(guess), _ONE * _still(guess)[:, None]]
         has = mirrored[:, None]
         found += [_ONE * has, signed_log(mirror - guess) * has]
-        found += [_ONE * (has & (mirror == guess).all(1, keepdims=True)), signed_log(off)]
+        found += [_ONE * (has & _still(mirror - guess)[:, None]), signed_log(off)]
         toward = p.toward[r, cells] - guess
         there = np.full((n, 1), p.suggested is not None)
         found += [signed_log(toward) * there]
-        found += [_ONE * (there & (toward == 0).all(1, keepdims=True)), p.rough[r, cells, None]]
+        found += [_ONE * (there & _still(toward)[:, None]), p.rough[r, cells, None]]
         found.append(p.pointed(r, cells, guess))
         return np.concatenate(found, 1)
 

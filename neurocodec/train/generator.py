@@ -242,7 +242,7 @@ def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Pr
         coder = BitEncoder()
         for kind, seen, tokens, depth, _ in cache.of_clip(clip):
             model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
-    found = {name: table.counts for name, table in model.tables.items()}
+    found: dict[str, NDArray[Any]] = {name: table.counts for name, table in model.tables.items()}
     if net.config.motion:
         found |= _motion_counts(net, cache, flat)
     prior: Prior = {}
