@@ -19,7 +19,7 @@ from ..codec.tokens import grid_of
 from ..device import has_fast_bf16
 from ..errors import UsageError
 from ..tokenizer.config import BETWEEN, SPATIAL_STRIDE
-from ..tokenizer.motion_inference import FastPictureCodec
+from ..tokenizer.motion_inference import Buffer, FastPictureCodec
 
 _SIDE = 1024  # of the matrices
 _RUNS = 5  # of which the fastest counts
@@ -67,7 +67,7 @@ def roofline(width: int, height: int, model: str | None = None) -> Roofline:
         raise UsageError(f"{bundle.name}: not of the family motion")
     device = torch.device("cpu")
     tokenizer: Any = bundle.tokenizer()
-    networks = FastPictureCodec(tokenizer.networks(BETWEEN), device, {})
+    networks = FastPictureCodec(tokenizer.networks(BETWEEN), device, Buffer())
     h, w = grid_of(width, height)
     steps = torch.full((1, 1, 1, 1), _STEP)
     condition = tokenizer.condition_of(BETWEEN, steps)

@@ -19,7 +19,7 @@ from ..entropy.motion import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import Reference, predict
-from ..tokenizer.motion_inference import Buffers, FastPictureCodec
+from ..tokenizer.motion_inference import Buffer, FastPictureCodec
 from ..tokenizer.motion_model import (
     MotionTokenizer,
     PictureCodec,
@@ -82,16 +82,16 @@ class PictureLoop:
         """masking: in units of 1/MASKING_ONE, see ``cell_steps``."""
         self.tokenizer, self.grid, self.device = tokenizer, grid, device
         self.step, self.scales, self.masking = step, scales, masking / MASKING_ONE
+        self._large = grid[0] * grid[1] > _LARGE
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
         self._references: dict[int, Reference] = {}  # of the pictures used last
         self._fast: dict[PictureCodec, FastPictureCodec] = {}
-        self._buffers: Buffers = {}
+        self._buffer = Buffer()
 
     def reference(self, display: int) -> Reference:
         reference = self._references.pop(display, None)
         self._references[display] = reference or Reference(self.pictures[display], torch.float16)
-        held = 2 if self.grid[0] * self.grid[1] > _LARGE else _REFERENCES
-        while len(self._references) > held:
+        while len(self._references) > (2 if self._large else _REFERENCES):
             self._references.pop(next(iter(self._references)))
         return self._references[display]
 
@@ -102,6 +102,8 @@ class PictureLoop:
 
     def predictions(self, picture: Picture, motion: Field) -> tuple[Tensor, Tensor]:
         first, second = picture.pair
+        if self._large:  # make room before one more is made
+            self._references = {k: v for k, v in self._references.items() if k in picture.pair}
         mode = torch.from_numpy(motion.mode.astype(np.int64))[None].to(self.device)
         fields = torch.from_numpy(motion.mv.astype(np.int64))[None].to(self.device)
         return predict((self.reference(first), self.reference(second)), mode, fields)
@@ -135,7 +137,7 @@ class PictureLoop:
     def _networks(self, kind: int) -> FastPictureCodec:
         slow = self.tokenizer.networks(kind)
         if slow not in self._fast:
-            self._fast[slow] = FastPictureCodec(slow, self.device, self._buffers)
+            self._fast[slow] = FastPictureCodec(slow, self.device, self._buffer)
         return self._fast[slow]
 
     def quantize(self, z: Tensor, kind: int, steps: Tensor, grid: Grid) -> LatentTokens:

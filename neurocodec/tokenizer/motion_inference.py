@@ -10,6 +10,8 @@ Planes are (H/2, W/2, 6) here, cells (h w, D), and steps and conditions (h, w, .
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,14 +23,28 @@ from .motion_model import PictureCodec, ResBlock
 _PLANES = 6
 _CONDITION = 1 + KINDS
 Kernel = tuple[Tensor, Tensor]  # weight and bias
-Buffers = dict[tuple[int, ...], Tensor]  # by size
+
+
+class Buffer:
+    """Memory for what convolutions read, one at a time: grown to the largest, and never given
+    back, for fresh memory of this size costs more than the copying into it."""
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def __call__(self, size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Contiguous, of this size, and holding anything. What it gave before is overwritten."""
+        count = math.prod(size)
+        if self._memory is None or self._memory.numel() < count:
+            self._memory = torch.empty(count, dtype=dtype, device=device)
+        return self._memory[:count].view(size)
 
 
 class FastPictureCodec:
     """Context, encoder and decoder of one set of kinds, for one picture at a time."""
 
-    def __init__(self, codec: PictureCodec, device: torch.device, buffers: Buffers) -> None:
-        """buffers: to be filled anew for each picture; several sets of kinds may share them."""
+    def __init__(self, codec: PictureCodec, device: torch.device, buffer: Buffer) -> None:
+        """buffer: several sets of kinds may share it."""
         self._dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
         self._device, c = device, codec.config.context
         self._c, self._d = c, codec.config.latent_dim
@@ -51,7 +67,7 @@ class FastPictureCodec:
             self._kernel(decoder.refine2),
         ]
         self._out = self._kernel(decoder.out, None, planes)
-        self._buffers = buffers
+        self._memory = buffer
 
     def _kernel(
         self, conv: nn.Module, inputs: Tensor | None = None, outputs: Tensor | None = None
@@ -71,9 +87,7 @@ class FastPictureCodec:
         return self._kernel(block.conv1), self._kernel(block.conv2)
 
     def _buffer(self, *size: int) -> Tensor:
-        if size not in self._buffers:
-            self._buffers[size] = torch.empty(size, dtype=self._dtype, device=self._device)
-        return self._buffers[size]
+        return self._memory(size, self._dtype, self._device)
 
     def context(self, first: Tensor, second: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Two predictions and the condition -> a better prediction, and features (H/4, W/4, C)."""
