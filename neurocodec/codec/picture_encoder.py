@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import one_thread
 from ..entropy.motion import Field, MotionMemory
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
@@ -68,15 +70,16 @@ class PictureEncoder(PictureLoop):
         direct = None
         if suggested is not None:
             direct = torch.from_numpy(suggested.astype(np.int64))[None].to(self.device)
-        found = search(
-            planes,
-            (self.reference(first), self.reference(second)),
-            (self.pictures[first], self.pictures[second]),
-            penalty,
-            direct,
-            self.effort,
-            self._weight(planes),
-        )
+        with nullcontext() if self._large else one_thread():
+            found = search(
+                planes,
+                (self.reference(first), self.reference(second)),
+                (self.pictures[first], self.pictures[second]),
+                penalty,
+                direct,
+                self.effort,
+                self._weight(planes),
+            )
         field = Field(
             found.mode[0].cpu().numpy().astype(np.uint8),
             found.fields[0].cpu().numpy().astype(np.int16),
