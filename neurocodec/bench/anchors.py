@@ -235,7 +235,7 @@ class Jpeg(FfmpegCodec):
 
 
 class Neurocodec(Codec):
-    """Ours, as a user runs it."""
+    """Ours, as a user runs it. A preset is an effort."""
 
     suffix = ".nc"
     dial = Dial("quality", 0, 100, (20, 80))
@@ -252,6 +252,7 @@ class Neurocodec(Codec):
             *PYTHON, "neurocodec", "compress", str(source), str(stream), "--audio", "none",
             "-q", f"{value:g}", "--gop", str(self.our_gop), "-y", *self._model(),
             *(["--tune", self.tune] if self.tune else []),
+            *(["--effort", self.setting.preset] if self.setting.preset else []),
         ]  # fmt: skip
 
     def decode(self, stream: Path, target: Path) -> list[str]:

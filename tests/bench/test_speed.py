@@ -38,10 +38,11 @@ def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     found = measure_speed(((192, 128),), 9, model=str(tiny), notify=lines.append)
     assert [line.split("  ")[1] for line in lines] == [
-        "neurocodec", "x265 medium", "vvenc faster", "CompressAI hyperprior, random weights"
+        "neurocodec", "neurocodec fast", "x265 medium", "vvenc faster",
+        "CompressAI hyperprior, random weights",
     ]  # fmt: skip
-    assert len(found.rows) == 8
-    for row in found.rows[:6]:
+    assert len(found.rows) == 10
+    for row in found.rows[:8]:
         assert row.fps > 0
         assert row.real_time == pytest.approx(row.fps / 25, abs=1e-3)
         assert row.start_up > 0
