@@ -52,6 +52,7 @@ class TrainConfig:
     beta1: float = 0.9  # of Adam
     ema: float = 0.999
     clip_norm: float = 1.0
+    learns: str = "all"  # or "decoder": tokens stay what they are, and so do files' sizes
     rate: float = 1.0
     distortion: float = 1.0  # weight of D beside the rate: less, where other losses judge, too
     recon: float = 0.0

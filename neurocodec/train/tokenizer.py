@@ -49,6 +49,8 @@ class Trainer(Run):
         shape = SIZES[config.size]
         model = Tokenizer(shape)
         channels_last(model)
+        if config.learns == "decoder":
+            model.requires_grad_(False).decoder.requires_grad_(True)
         super().__init__(config, shape, model, out, device, (config.beta1, 0.99))
         if config.batch % (self.ranks.size * config.accumulate):
             raise UsageError(
@@ -289,6 +291,8 @@ def _check(config: TrainConfig) -> None:
     """Raises UsageError for settings that do not go together."""
     if config.size not in SIZES:
         raise UsageError(f"size {config.size!r}: give one of {', '.join(SIZES)}")
+    if config.learns not in ("all", "decoder"):
+        raise UsageError(f"learns {config.learns!r}: give all or decoder")
     if config.frames % 4 != 1:
         raise UsageError(f"{config.frames} frames: give one more than a multiple of 4")
     if config.crop % 16:

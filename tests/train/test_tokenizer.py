@@ -221,6 +221,21 @@ def test_squared_error_and_the_adversary_have_weights_of_their_own(
     assert group["lr"] == pytest.approx(5 * trainer.learning_rate(0))
 
 
+def test_a_decoder_can_learn_alone(data: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, learns="decoder", steps=2, ema=0.0)
+    trainer = Trainer(config, tmp_path / "run")
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    batch = Batches(load_sources(data, 5, 32), 2, 5, 32).batch(0)
+    for _ in range(2):
+        trainer.out.mkdir(exist_ok=True)
+        trainer.train_step(batch)
+    changed = {k for k, v in trainer.model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
+    with pytest.raises(UsageError, match="give all or decoder"):
+        Trainer(dataclasses.replace(config, learns="encoder"), tmp_path / "other")
+
+
 def test_entropy_weights_are_annealed() -> None:
     config = TrainConfig(entropy_boost=3.0, entropy_steps=2000)
     assert [annealed(config, n) for n in (0, 1000, 2000, 5000)] == [3.0, 2.0, 1.0, 1.0]
