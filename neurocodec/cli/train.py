@@ -271,6 +271,7 @@ def generator(
 @click.option("--recipe", metavar="FILE", help="Settings: a .toml file, as runs leave it.")
 @click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="One setting.")
 @click.option("--steps", type=click.IntRange(1), help="100000 by default.")
+@click.option("--from", "start", metavar="NAME|PATH", help="Bundle whose transformer goes on.")
 @click.option("--clips", type=click.IntRange(1), help="To make tokens of: 10000.")
 @_resume
 @options.machine
@@ -281,6 +282,7 @@ def transformer(
     out: Path,
     recipe: str | None,
     assignments: tuple[str, ...],
+    start: str | None,
     resume: str | None,
     device: str,
     threads: int | None,
@@ -306,7 +308,7 @@ def transformer(
     with joined(device):
         train_transformer(
             models.find(model), data, out, build(MaskedConfig, settings), _resumes(resume, out),
-            device, not quiet and sys.stderr.isatty(),
+            device, not quiet and sys.stderr.isatty(), models.find(start) if start else None,
         )  # fmt: skip
 
 

@@ -141,8 +141,10 @@ class Generative:
         return torch.cat(drawn).view(-1, *grid)
 
 
-def load(bundle: models.Bundle, device: torch.device) -> Generative:
-    """Raises ModelError where the bundle has no transformer, or a damaged one."""
+def read_transformer(bundle: models.Bundle) -> tuple[Transformer, list[str], float]:
+    """A bundle's transformer, the names of its classes, and the step of the tokenizer's dial.
+
+    Raises ModelError where there is none, or a damaged one."""
     facts = bundle.transformer
     if facts is None or not isinstance(bundle.config, TokenizerConfig):
         raise ModelError(f"{bundle.path}: generates nothing; there is no transformer in it")
@@ -160,6 +162,12 @@ def load(bundle: models.Bundle, device: torch.device) -> Generative:
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         line = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise ModelError(f"{bundle.path}: transformer: {line}") from None
+    return model, classes, step
+
+
+def load(bundle: models.Bundle, device: torch.device) -> Generative:
+    """Raises ModelError where the bundle has no transformer, or a damaged one."""
+    model, classes, step = read_transformer(bundle)
     model = model.to(device).eval().requires_grad_(False)
     tokenizer = bundle.tokenizer().to(device)
     return Generative(bundle.name, tokenizer, model, ExactTransformer(model), classes, step, device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from .. import models
 from ..device import autocast
 from ..errors import InputError, UsageError
 from ..files import replacing
-from ..generate.model import first_tokens
+from ..generate.model import first_tokens, read_transformer
 from ..generate.sample import cosine_masked
 from ..generate.transformer import SIZES, TASKS, Transformer, TransformerConfig, given_cells
 from ..tokenizer.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, step_of_quality
@@ -152,6 +152,15 @@ class MaskedRun(Run):
         held = torch.arange(len(tokens.tokens)) % HELD_OUT == HELD_OUT - 1
         self.learnt_from, self.held_out = (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
+    def start_from_bundle(self, bundle: models.Bundle) -> None:
+        """Take a bundle's transformer. Raises ModelError, InputError."""
+        model, classes, _ = read_transformer(bundle)
+        shape = self.shape.config
+        if replace(model.config, dropout=shape.dropout) != shape or classes != self.tokens.classes:
+            raise InputError(f"{bundle.path}: its transformer has another shape or other classes")
+        self.model.load_state_dict(model.state_dict())
+        self.forget_average()
+
     def masks(self, rng: np.random.Generator) -> tuple[int, Tensor]:
         """A task, and the cells (N,) bool that are masked for it: of those that it does not give,
         a part drawn from the cosine schedule, at least one."""
@@ -238,9 +247,11 @@ def train_transformer(
     resume: bool = False,
     device: str = "auto",
     progress: bool = False,
+    start: models.Bundle | None = None,
 ) -> None:
     """Train in ``out`` on tokens of the clips of ``data``, whose folders are their classes; the
-    result is ``out/transformer.safetensors``. Raises DataError, InputError, UsageError."""
+    result is ``out/transformer.safetensors``. start: bundle whose transformer to go on from.
+    Raises DataError, InputError, ModelError, UsageError."""
     if not resume:
         refuse_folder_of_a_run(out)
     if bundle.config.quantizer not in ("codes", "signs"):
@@ -258,6 +269,8 @@ def train_transformer(
     run = MaskedRun(config, tokens, bundle.config.bits, out, device)
     if resume:
         run.resume()
+    elif start is not None:
+        run.start_from_bundle(start)
     run.loop(iter(lambda: None, 0), run.step, run.validate, progress)
     if ranks.first:
         run.export(out / RESULT)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +136,10 @@ def signs(tmp_path: Path) -> models.Bundle:
     return models.read_bundle(path)
 
 
+def log_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
 def test_a_run_from_folders_to_weights(signs: models.Bundle, tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "run"
     for name in ("run", "jump"):
@@ -165,6 +170,13 @@ def test_a_run_from_folders_to_weights(signs: models.Bundle, tmp_path: Path) -> 
     for a, b in zip(model.transformer(found, *seen), trained(found, *seen), strict=True):
         assert (a - b).abs().max() < 0.02 * b.std() + 0.02  # kernels are bf16 in the bundle
     assert clips.generate(model, [0, 1], steps=2).shape == (2, 6, 5, 16, 16)
+    bundle, more = models.read_bundle(whole), tmp_path / "more"
+    train_transformer(bundle, data, more, dataclasses.replace(config, steps=1), start=bundle)
+    (later,) = (e for e in log_of(more) if "loss" in e)
+    assert later["loss"] < next(e for e in log_of(out) if "loss" in e)["loss"]
+    with pytest.raises(InputError, match="another shape or other classes"):
+        (data / "jump").rename(data / "fly")
+        train_transformer(bundle, data, tmp_path / "other", config, start=bundle)
     with pytest.raises(InputError, match="another model"):
         add_transformer(models.read_bundle(whole), out, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="not what a run"):
