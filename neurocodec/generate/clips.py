@@ -24,6 +24,7 @@ from ..media.reader import MediaReader
 from ..media.writer import check_target, is_picture, open_writer
 from ..tokenizer.config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from ..tokenizer.patch import planes_from_yuv
+from .detail import carried
 from .model import Generative
 from .transformer import given_cells
 
@@ -57,7 +58,8 @@ def extend(
     **how: Any,
 ) -> Tensor:
     """Go on with clips (B, 6, T, H/2, W/2) until they have ``frames`` frames; the last ``given`` of
-    what is there, 1 + 4 n, are what each further window sees. Raises UsageError."""
+    what is there, 1 + 4 n, are what each further window sees. What stays, or moves as a whole,
+    keeps its detail. Raises UsageError."""
     if clips.shape[2] >= frames:
         return clips
     given = given or model.given
@@ -70,7 +72,9 @@ def extend(
             labels, model.tokens(window).cpu(), known, "predict",
             **how | {"seed": how.get("seed", 0) + 7919 * done},
         )  # fmt: skip
-        clips = torch.cat([clips, model.planes(drawn)[:, :, given:]], 2)
+        decoded = model.planes(drawn)
+        more = carried(decoded[:, :, given:], clips[:, :, -1], decoded[:, :, given - 1])
+        clips = torch.cat([clips, more], 2)
     return clips
 
 
