@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -34,6 +35,28 @@ def test_a_command_tells_them_before_it_loads_them() -> None:
     plain = {k: v for k, v in environment().items() if k not in QUIET}
     ended = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True)
     assert ended.stdout.splitlines()[-1] == "1 PASSIVE", ended.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_all_threads_share_a_heap() -> None:
+    """Two threads take small memory: with a heap for each, the second's lies in a mapping apart."""
+    code = (
+        "import ctypes, sys, threading\n"
+        "from neurocodec.threads import quieten\n"
+        "if sys.argv[1] == 'quiet':\n    quieten()\n"
+        "malloc = ctypes.CDLL(None).malloc\n"
+        "malloc.restype, found = ctypes.c_void_p, []\n"
+        "take = lambda: found.append(malloc(ctypes.c_size_t(5000)))\n"
+        "take()\n"
+        "thread = threading.Thread(target=take)\nthread.start()\nthread.join()\n"
+        "print(abs(found[0] - found[1]) < 1 << 28)"
+    )
+    plain = {k: v for k, v in environment().items() if k not in QUIET}
+    said = [
+        subprocess.run([sys.executable, "-c", code, how], env=plain, capture_output=True, text=True)
+        for how in ("quiet", "as it is")
+    ]
+    assert [x.stdout.strip() for x in said] == ["True", "False"], said[0].stderr
 
 
 def test_processors_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

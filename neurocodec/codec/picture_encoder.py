@@ -73,7 +73,7 @@ class PictureEncoder(PictureLoop):
         with nullcontext() if self._large else one_thread():
             found = search(
                 planes,
-                (self.reference(first), self.reference(second)),
+                self.references(picture),
                 (self.pictures[first], self.pictures[second]),
                 penalty,
                 direct,

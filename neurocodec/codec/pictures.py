@@ -88,12 +88,19 @@ class PictureLoop:
         self._fast: dict[PictureCodec, FastPictureCodec] = {}
         self._buffer = Buffer()
 
-    def reference(self, display: int) -> Reference:
-        reference = self._references.pop(display, None)
-        self._references[display] = reference or Reference(self.pictures[display], torch.float16)
-        while len(self._references) > (2 if self._large else _REFERENCES):
-            self._references.pop(next(iter(self._references)))
-        return self._references[display]
+    def references(self, picture: Picture) -> tuple[Reference, Reference]:
+        """The two that a picture is predicted from. Of the others as many are kept for those to
+        come as there is room for, while these are made."""
+        most = 2 if self._large else _REFERENCES
+        wanted = dict.fromkeys(picture.pair)
+        others = [k for k in self._references if k not in wanted]
+        held = others[max(0, len(others) + len(wanted) - most) :] + list(wanted)
+        kept = {k: self._references[k] for k in held if k in self._references}
+        self._references.clear()  # before another is made
+        for k in held:
+            self._references[k] = kept.get(k) or Reference(self.pictures[k], torch.float16)
+        first, second = picture.pair
+        return self._references[first], self._references[second]
 
     def forget(self, keep: tuple[int, ...]) -> None:
         """Drop all pictures but these."""
@@ -101,12 +108,9 @@ class PictureLoop:
         self._references = {k: v for k, v in self._references.items() if k in keep}
 
     def predictions(self, picture: Picture, motion: Field) -> tuple[Tensor, Tensor]:
-        first, second = picture.pair
-        if self._large:  # make room before one more is made
-            self._references = {k: v for k, v in self._references.items() if k in picture.pair}
         mode = torch.from_numpy(motion.mode.astype(np.int64))[None].to(self.device)
         fields = torch.from_numpy(motion.mv.astype(np.int64))[None].to(self.device)
-        return predict((self.reference(first), self.reference(second)), mode, fields)
+        return predict(self.references(picture), mode, fields)
 
     # -- one coded part: tokens to planes, or planes to tokens and planes -----------------------
 

@@ -1,8 +1,10 @@
 """The ``motion`` family through files: what the encoder made is what comes out."""
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from neurocodec.codec.tokens import (
 from neurocodec.codec.verify import verify
 from neurocodec.entropy.structure import Picture, mini_gop
 from neurocodec.media.frame import Frame
+from neurocodec.tokenizer.motion import Reference
 from tests.conftest import moving_picture, two_scenes, write_y4m
 
 
@@ -59,10 +62,17 @@ def test_of_large_pictures_fewer_references_are_held(
         monkeypatch.setattr(pictures, "_LARGE", large)
         loop = PictureEncoder(tokenizer, grid, 0.1, DEFAULT_SCALES, torch.device("cpu"))
         loop.encode(Picture(0, (), 0), group[0])
-        seen = set()
+        alive: list[weakref.ref[Reference]] = []
+        seen: set[int] = set()
+
+        def noting(*args: Any, alive: Any = alive, seen: set[int] = seen) -> Reference:
+            alive.append(weakref.ref(made := Reference(*args)))
+            seen.add(sum(r() is not None for r in alive))
+            return made
+
+        monkeypatch.setattr(pictures, "Reference", noting)
         for picture in mini_gop(0, 0, 4):
             loop.encode(picture, group[picture.display])
-            seen.add(len(loop._references))
         assert max(seen) == held
         decoded.append(loop.pictures)
     assert all(torch.equal(decoded[0][k], decoded[1][k]) for k in range(5))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from neurocodec.entropy.binary import (
     HALF,
@@ -20,9 +21,9 @@ class Spy(BitEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[list[int]] = []
+        self.calls: list[list[float]] = []
 
-    def code(self, bits: Bits, probabilities: Ints) -> Bits:
+    def code(self, bits: Bits, probabilities: NDArray[np.float64]) -> Bits:
         self.calls.append(probabilities.tolist())
         return super().code(bits, probabilities)
 
@@ -50,6 +51,17 @@ def test_probability_of_counts(zeros: int, ones: int, expected: int) -> None:
     spy = Spy()
     table((zeros, ones)).code(spy, bits_of(0), 0, contexts_of(0))
     assert spy.calls == [[expected]]
+
+
+def test_probabilities_are_those_of_a_division_of_integers() -> None:
+    """Though it is done in float64: of all counts up to a limit, and of some large ones."""
+    n0, n1 = (x.ravel() for x in np.mgrid[0:200, 0:200])
+    large = np.random.default_rng(0).integers(0, 16384, (2, 20000))
+    n0, n1 = np.concatenate([n0, large[0]]), np.concatenate([n1, large[1]])
+    spy, counts = Spy(), Counts(np.stack([n0, n1], 1)[None], limit=1 << 30)
+    counts.code(spy, np.zeros(len(n0), np.int32), 0, np.arange(len(n0)))
+    exact = ((2 * n1 + 1) << 16) // (2 * (n0 + n1) + 2)
+    assert (np.array(spy.calls[0]) == exact.clip(1, 65535)).all()
 
 
 def test_probability_stays_inside_the_open_interval() -> None:
