@@ -95,15 +95,15 @@ def load_features(name: str, device: torch.device) -> Features:
 
 
 def distance(features: Features, a: Tensor, b: Tensor) -> Tensor:
-    """Mean distance of pictures (N, 3, H, W), RGB in -1..1, from others; scalar, 0 or more.
+    """Distance of pictures (N, 3, H, W), RGB in -1..1, from others: (N,), 0 or more.
 
     LPIPS (arXiv 1801.03924) equation 1: features normalised over channels, squared difference,
     weighted by channel, mean over positions, sum over layers.
     """
-    total = a.new_zeros(())
+    total = a.new_zeros(len(a))
     with torch.no_grad():
         of_b = features(b)
     for weight, x, y in zip(features.weights, features(a), of_b, strict=True):
         x, y = (F.normalize(f.float(), dim=1, eps=1e-8) for f in (x, y))
-        total = total + ((x - y).square() * weight.view(1, -1, 1, 1)).sum(1).mean()
+        total = total + ((x - y).square() * weight.view(1, -1, 1, 1)).sum(1).mean((1, 2))
     return total

@@ -59,6 +59,7 @@ class TrainConfig:
     perceptual: float = 0.0
     features: str = "efficientnet"
     perceptual_start: int = 0  # step from which it counts
+    perceptual_from: float = 0.0  # step of the quantizer from which it and ``distortion`` count
     adversarial: float = 0.0
     adversarial_start: int = 0  # step from which the discriminator learns and is learnt from
     adversary_rate: float = 1.0  # learning rate of the discriminator, relative to the tokenizer's
@@ -92,10 +93,19 @@ def check_range(planes: Tensor) -> None:
         raise ValueError(f"samples from {low:.3g} to {high:.3g}, not in 0..1")
 
 
+def coarse(step: Tensor, whole: float) -> Tensor:
+    """How much quantizer steps (B,) are of those that ``perceptual_from`` means: 1 from it on, none
+    up to half of it, by the logarithm between."""
+    if not whole:
+        return torch.ones_like(step)
+    return (1 + (step / whole).log2()).clamp(0, 1)
+
+
 def rate_distortion(
-    out: TrainingOutput, planes: Tensor, step: Tensor, weight: float = 1.0
+    out: TrainingOutput, planes: Tensor, step: Tensor, weight: float | Tensor = 1.0
 ) -> Tensor:
-    """D / lambda + R of a batch; planes (B, 6, T, H/2, W/2), step (B,). weight: of D."""
+    """D / lambda + R of a batch; planes (B, 6, T, H/2, W/2), step (B,). weight: of D, of all or of
+    each (B,)."""
     pixels = planes[0, 0].numel() * 4
     distortion = weighted_error(out.planes, planes)
     cost = (weight * distortion / (LAMBDA_PER_STEP2 * step**2) + out.bits) / pixels
@@ -150,21 +160,26 @@ class Objective:
         report of it."""
         c = self.config
         loss, parts = planes.new_zeros(()), {}
+        share = coarse(step, c.perceptual_from)
         if c.rate:
-            loss = loss + c.rate * rate_distortion(out, planes, step, c.distortion)
+            weight = 1 + (c.distortion - 1) * share
+            loss = loss + c.rate * rate_distortion(out, planes, step, weight)
         if c.recon:
             parts["recon"] = 4 * (out.planes - planes).square().mean()
             loss = loss + c.recon * parts["recon"]
         if out.projections:
             sharp, diverse = codes(out, self.stages, self.bits, self.ranks)
             parts |= {"commitment": out.commitment, "sharp": sharp, "diverse": diverse}
-            weight = annealed(c, done) / self.bits
-            loss = loss + weight * (c.entropy * sharp - c.diversity * diverse)
+            falling = annealed(c, done) / self.bits
+            loss = loss + falling * (c.entropy * sharp - c.diversity * diverse)
             loss = loss + c.commitment * out.commitment
         if self.features is not None and done >= c.perceptual_start:
-            real, fake = (_pictures(rgb_clips(x)) for x in (planes, out.planes))
+            some = share > 0  # at the least the coarsest, so that there is something to look at
+            some[step.argmax()] = True
+            real, fake = (_pictures(rgb_clips(x[some])) for x in (planes, out.planes))
             with autocast(self.device):
-                parts["perceptual"] = distance(self.features, fake, real)
+                far = distance(self.features, fake, real).view(int(some.sum()), -1).mean(1)
+            parts["perceptual"] = (far * share[some]).sum() / len(planes)
             loss = loss + c.perceptual * parts["perceptual"]
         if self.discriminator is not None and self.plays(done):
             self.discriminator.requires_grad_(False)

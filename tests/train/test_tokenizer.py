@@ -221,6 +221,40 @@ def test_squared_error_and_the_adversary_have_weights_of_their_own(
     assert group["lr"] == pytest.approx(5 * trainer.learning_rate(0))
 
 
+def test_fine_steps_are_spared_the_perceptual_loss(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their clips cost what they would without it; those of coarse steps cost in full."""
+    steps = torch.tensor([0.1, 0.25, 0.5, 0.35355, 0.9])
+    expected = torch.tensor([0.0, 0.0, 1.0, 0.5, 1.0])
+    assert torch.allclose(objective.coarse(steps, 0.5), expected, atol=1e-4)
+    assert (objective.coarse(steps, 0.0) == 1).all()
+
+    def load(name: str, device: torch.device) -> object:
+        return None
+
+    def distance(features: object, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(a),), 2.0)
+
+    monkeypatch.setattr("neurocodec.train.tokenizer.load_features", load)
+    monkeypatch.setattr(objective, "distance", distance)
+    settings = {"perceptual": 0.1, "perceptual_from": 0.5, "distortion": 0.25, "crop": 64}
+    trainer = Trainer(dataclasses.replace(CONFIG, **settings), tmp_path / "run")
+    trainer.objective.features = object()  # type: ignore[assignment]
+    batch = Batches(load_sources(data, 5, 48), 2, 5, 48).batch(0)
+    for pair, weights_of_d, share in (
+        ((0.1, 0.2), (1.0, 1.0), 0.0),
+        ((0.1, 0.6), (1.0, 0.25), 0.5),
+        ((0.5, 0.6), (0.25, 0.25), 1.0),
+    ):
+        step = torch.tensor(pair)
+        out = trainer.model(batch, step)
+        loss, parts = trainer.objective.loss(out, batch, step, 0)
+        cost = objective.rate_distortion(out, batch, step, torch.tensor(weights_of_d))
+        assert parts["perceptual"].item() == pytest.approx(2.0 * share)
+        assert loss.item() == pytest.approx(cost.item() + 0.1 * 2.0 * share, rel=1e-5)
+
+
 def test_a_decoder_can_learn_alone(data: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, learns="decoder", steps=2, ema=0.0)
     trainer = Trainer(config, tmp_path / "run")
