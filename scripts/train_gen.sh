@@ -6,7 +6,7 @@ set -euo pipefail
 run=${1:-runs/gen}
 
 codes=4000         # steps of the tokenizer, 8 clips each, 0.3 s of one core
-sharper=800        # and of its decoder alone, for features and an adversary, 1 s
+sharper=600        # and of its decoder alone, for features of pictures, too, 1 s
 steps=6000         # of the transformer, 32 clips each, 1 s of one core; without dropout, which is slower
 clips=16000        # that tokens are made of
 small=(--size codes --set frames=9 --set crop=64 --set batch=8 --set rate=0 --set recon=5.0 --set warm_up=50 --set ema=0.995)
@@ -16,8 +16,7 @@ neurocodec train tokenizer --data "$run/shapes" --out "$run/tokenizer" "${small[
   --steps "$codes" --resume auto -v
 [ -e "$run/blurred.safetensors" ] || neurocodec models export "$run/tokenizer" -o "$run/blurred.safetensors" -v
 neurocodec train tokenizer --from "$run/blurred.safetensors" --data "$run/shapes" --out "$run/decoder" "${small[@]}" \
-  --set learns=decoder --set learning_rate=1e-3 --set perceptual=0.5 --set adversarial=0.02 --set adversarial_start=600 \
-  --set adversary_rate=2.0 --set r1_every=16 --set discriminator=16,32,64,64 --steps "$sharper" --resume auto -v
+  --set learns=decoder --set learning_rate=1e-3 --set perceptual=0.5 --steps "$sharper" --resume auto -v
 [ -e "$run/codes.safetensors" ] || neurocodec models export "$run/decoder" -o "$run/codes.safetensors" -v
 neurocodec train transformer --tokenizer "$run/codes.safetensors" --data "$run/shapes" --out "$run/transformer" \
   --size small --steps "$steps" --clips "$clips" --set frames=9 --set crop=64 --set batch=32 --set warm_up=200 \

@@ -21,7 +21,7 @@ NONE = torch.zeros(CONFIG.cells, dtype=torch.bool)
 BLANK = torch.zeros(2, CONFIG.cells, dtype=torch.int64)
 # of tokens drawn with seed 5; changes only where what a seed means is changed on purpose
 GOLDEN = "4956a2d13d764852"
-BUNDLED_GOLDEN = "c14c2d214782eba7"  # of the bundle tiny-gen, with seed 1
+BUNDLED_GOLDEN = "eb1fac720498ced4"  # of the bundle tiny-gen, with seed 1
 
 
 def drawn_hash() -> str:
