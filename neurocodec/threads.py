@@ -24,9 +24,8 @@ def quieten() -> None:
     """Say how libraries' threads are to wait, where the environment says nothing. Heeded by those
     that are loaded after it, numpy and torch among them, and by processes started from here."""
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt = getattr(
-            ctypes.CDLL(None), "mallopt", None
-        )  # libraries other than glibc have none
+        # libraries other than glibc have none
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_ARENA_MAX, int(QUIET["MALLOC_ARENA_MAX"]))
     for name, value in QUIET.items():

@@ -82,23 +82,26 @@ class PictureLoop:
         """masking: in units of 1/MASKING_ONE, see ``cell_steps``."""
         self.tokenizer, self.grid, self.device = tokenizer, grid, device
         self.step, self.scales, self.masking = step, scales, masking / MASKING_ONE
-        self._large = grid[0] * grid[1] > _LARGE
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
         self._references: dict[int, Reference] = {}  # of the pictures used last
         self._fast: dict[PictureCodec, FastPictureCodec] = {}
         self._buffer = Buffer()
 
+    @property
+    def _large(self) -> bool:
+        return self.grid[0] * self.grid[1] > _LARGE
+
     def references(self, picture: Picture) -> tuple[Reference, Reference]:
         """The two that a picture is predicted from. Of the others as many are kept for those to
         come as there is room for, while these are made."""
-        most = 2 if self._large else _REFERENCES
-        wanted = dict.fromkeys(picture.pair)
+        wanted = set(picture.pair)
+        room = (2 if self._large else _REFERENCES) - len(wanted)
         others = [k for k in self._references if k not in wanted]
-        held = others[max(0, len(others) + len(wanted) - most) :] + list(wanted)
-        kept = {k: self._references[k] for k in held if k in self._references}
-        self._references.clear()  # before another is made
-        for k in held:
-            self._references[k] = kept.get(k) or Reference(self.pictures[k], torch.float16)
+        for k in others[: max(0, len(others) - room)]:
+            del self._references[k]
+        for k in picture.pair:  # those used last come last
+            reference = self._references.pop(k, None)
+            self._references[k] = reference or Reference(self.pictures[k], torch.float16)
         first, second = picture.pair
         return self._references[first], self._references[second]
 
