@@ -5,14 +5,15 @@
 set -euo pipefail
 bundle=$1 data=$2 out=$3 run=${4:-runs/generator}
 
-clips=400          # 17 frames of 224x224 each, coded by the real encoder: 4 s each, 25 minutes
-steps=40000        # 0.2 s each: 2.2 hours
+clips=500          # 17 frames of 224x224 each, coded by the real encoder: 3.5 s each, half an hour
+photos=400         # single pictures: 0.4 s each
+steps=25000        # 0.2 s each: 1.4 hours
 channels=64
 hidden=32          # of the heads of the stages
 motion=96          # of the networks for motion
 
 resume=()
 [ -e "$run/checkpoint.pt" ] && resume=(--resume)
-neurocodec train generator --tokenizer "$bundle" --data "$data" --out "$run" --clips "$clips" --steps "$steps" \
+neurocodec train generator --tokenizer "$bundle" --data "$data" --out "$run" --clips "$clips" --photos "$photos" --steps "$steps" \
   --channels "$channels" --hidden "$hidden" --motion "$motion" "${resume[@]}" -v
 neurocodec models export "$run" --tokenizer "$bundle" -o "$out" -y -v

@@ -212,6 +212,10 @@ def _check(config: str, settings: dict[str, Any]) -> None:
 @click.option("--frames", type=click.IntRange(1), default=17, show_default=True, help="Of a clip.")
 @click.option("--crop", type=click.IntRange(32), default=224, show_default=True, help="Pixels.")
 @click.option(
+    "--photos", type=click.IntRange(0), default=400, show_default=True,
+    help="Photographs, one picture of each, at most.",
+)  # fmt: skip
+@click.option(
     "--effort", type=click.Choice(["fast", "medium", "slow"]), default="medium", show_default=True
 )
 @click.option("--channels", type=click.IntRange(1), help="64 by default.")
@@ -222,6 +226,7 @@ def _check(config: str, settings: dict[str, Any]) -> None:
 @click.option("--learning-rate", type=float, help="2e-3 by default.")
 @click.option("--seed", type=int, help="0 by default.")
 @click.option("--validate-every", type=click.IntRange(1), help="Steps: 2000.")
+@click.option("--from", "start", metavar="NAME|PATH", help="Bundle whose generator goes on.")
 @_resume
 @options.machine
 @options.talk
@@ -233,7 +238,9 @@ def generator(
     clips: int,
     frames: int,
     crop: int,
+    photos: int,
     effort: str,
+    start: str | None,
     resume: str | None,
     device: str,
     threads: int | None,
@@ -260,6 +267,7 @@ def generator(
     train_generator(
         models.find(model), data, out, config, tokens, clips, frames, crop, effort,
         _resumes(resume, out), device, not quiet and sys.stderr.isatty(),
+        photos, models.find(start) if start else None,
     )  # fmt: skip
 
 

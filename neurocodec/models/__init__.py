@@ -136,6 +136,24 @@ class Bundle:
     def shape(self) -> TokenShape:
         return token_shape(self.config)
 
+    @functools.cached_property
+    def tokens_hash(self) -> str:
+        """SHA-256, in hex, of what tokens and their size come from: tokenizer and first counts,
+        whatever generator or transformer is beside them. Raises ModelError."""
+        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        try:
+            with self.path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size))
+                for name in sorted(header):
+                    if name.startswith(("tokenizer.", "prior.")):
+                        first, last = header[name]["data_offsets"]
+                        file.seek(8 + size + first)
+                        digest.update(name.encode() + b"\n" + file.read(last - first))
+        except OSError as error:
+            raise ModelError(f"{self.path}: {error.strerror or error}") from None
+        return digest.hexdigest()
+
     def prior(self) -> Prior:
         """The entropy model's first counts. Raises ModelError."""
         shapes = prior_shapes(self.config)

@@ -75,7 +75,7 @@ class _Shape:
     """What a checkpoint says of the model, and of the tokenizer it is for."""
 
     config: GeneratorConfig
-    tokenizer: str  # hash of its bundle
+    tokenizer: str  # tokens_hash of its bundle
 
     def to_dict(self) -> dict[str, Any]:
         return {"generator": self.config.to_dict(), "tokenizer": self.tokenizer}
@@ -98,6 +98,16 @@ class GeneratorRun(Run):
         }
         self._decisions = {name: places for name, places in decisions.items() if len(places)}
 
+    def start_from_bundle(self, bundle: models.Bundle) -> None:
+        """Take the weights of a bundle's generator. Raises InputError, ModelError."""
+        parts = models.generator_parts(bundle)
+        if parts is None:
+            raise InputError(f"{bundle.path}: has no generator")
+        if parts.config != self.model.config or bundle.shape != self.model.shape:
+            raise InputError(f"{bundle.path}: its generator has other sizes")
+        self.model.load_arrays(parts.arrays)
+        self.forget_average()
+
     def batches(self) -> Iterator[tuple[LatentFrames, Tensor]]:
         """Endless: a group of latent frames, and which of them. Depends on the seed and the number
         of the step alone."""
@@ -106,7 +116,10 @@ class GeneratorRun(Run):
         if not groups:
             raise DataError("no clip to train on")
         carried = np.array([float(f.bits[torch.from_numpy(at)].sum()) for f, at in groups])
-        odds = np.sqrt(carried) / np.sqrt(carried).sum()
+        kinds = np.array([f.kind for f, _ in groups])
+        of_kind = np.bincount(kinds, carried)[kinds]
+        odds = carried / np.sqrt(of_kind)  # of a kind as the root of its bits, of sizes as theirs
+        odds /= odds.sum()
         while True:
             rng = np.random.default_rng((self.config.seed, self.done))
             f, places = groups[rng.choice(len(groups), p=odds)]
@@ -292,11 +305,14 @@ def train_generator(
     resume: bool = False,
     device: str = "auto",
     progress: bool = False,
+    photos: int = 400,
+    start: models.Bundle | None = None,
 ) -> None:
     """Train in ``out`` on the tokens that a bundle's tokenizer makes of the videos under ``data``.
 
     tokens: file of tokens, made where it does not exist; by default one in ``out``. clips, frames,
-    crop: what is made. One video of twelve is held out. Raises DataError, InputError, UsageError.
+    crop, photos: what is made. One video of twelve is held out. start: bundle whose generator is
+    trained on. Raises DataError, InputError, ModelError, UsageError.
     """
     if not resume:
         refuse_folder_of_a_run(out)
@@ -305,14 +321,16 @@ def train_generator(
     for folder in (out, file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     if not file.exists():
-        make_cache(bundle, data, clips, frames, crop, effort, config.seed).save(file)
+        make_cache(bundle, data, clips, frames, crop, effort, config.seed, photos).save(file)
     cache = TokenCache.load(file)
-    if cache.model != bundle.hash.hex():
+    if cache.model != bundle.tokens_hash:
         raise InputError(f"{file}: tokens of another model than {bundle.name}")
     config = replace(config, tokens=str(file))
     run = GeneratorRun(config, bundle.shape, cache, out, device)
     if resume:
         run.resume()
+    elif start is not None:
+        run.start_from_bundle(start)
     run.loop(run.batches(), run.step, run.validate, progress)
 
 
@@ -336,15 +354,15 @@ def add_generator(bundle: models.Bundle, run: Path, target: Path) -> None:
     state = load_checkpoint(run)
     if "generator" not in state["tokenizer"]:
         raise InputError(f"{run}: not the run of a generator, nor a finished one of a transformer")
-    if state["tokenizer"]["tokenizer"] != bundle.hash.hex():
-        raise InputError(f"{run}: not a generator for {bundle.name} {bundle.hash.hex()[:16]}")
+    if state["tokenizer"]["tokenizer"] != bundle.tokens_hash:
+        raise InputError(f"{run}: not a generator for {bundle.name} {bundle.tokens_hash[:16]}")
     config = GeneratorConfig(**state["tokenizer"]["generator"])
     net = GeneratorNet(config, bundle.shape)
     net.load_state_dict(state["model"])
     net.load_state_dict(state["average"], strict=False)
     tokens = Path(state["config"]["tokens"])
     cache = TokenCache.load(tokens if tokens.exists() else run / tokens.name)  # moved with it
-    if cache.model != bundle.hash.hex():
+    if cache.model != bundle.tokens_hash:
         raise InputError(f"{tokens}: tokens of another model than {bundle.name}")
     prior = gathered_prior(net, cache, list(range(min(cache.clips, PRIOR_CLIPS))))
     card = bundle.card | {
@@ -352,7 +370,7 @@ def add_generator(bundle: models.Bundle, run: Path, target: Path) -> None:
             "steps": state["done"],
             "hours": round(state["seconds"] / 3600, 2),
             "config": state["config"],
-            "tokenizer": bundle.hash.hex(),
+            "tokenizer": bundle.tokens_hash,
         }
     }
     parts = models.GeneratorParts(config, net.arrays(), prior)

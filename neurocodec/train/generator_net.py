@@ -163,6 +163,19 @@ class GeneratorNet(nn.Module):
         return self.layer("motion.difference.y")(x)
 
     @torch.no_grad()
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the layers of a bundle, as :meth:`arrays` gives them."""
+        for name in self.config.layers(self.shape):
+            layer = self.layer(name)
+            weight, bias, multiplier = (
+                torch.from_numpy(arrays[f"{name}.{part}"]).double()
+                for part in ("weight", "bias", "multiplier")
+            )
+            unit = LOGIT_ONE if _gives_logits(name) else ONE
+            layer.weight.copy_(weight * (multiplier * ONE / (unit << SHIFT))[:, None])
+            layer.bias.copy_(bias * multiplier / (unit << SHIFT))
+
+    @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The layers in integers, as a bundle has them."""
         found: dict[str, NDArray[Any]] = {}

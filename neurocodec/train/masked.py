@@ -81,7 +81,7 @@ class TokenSet:
     tokens: Tensor
     labels: Tensor
     classes: list[str]
-    model: str  # hash of the tokenizer's bundle
+    model: str  # tokens_hash of the bundle
     grid: tuple[int, int, int]
 
     def save(self, path: Path) -> None:
@@ -116,7 +116,7 @@ def make_tokens(bundle: models.Bundle, data: Path, config: MaskedConfig) -> Toke
     side = config.crop // SPATIAL_STRIDE
     grid = (1 + (config.frames - 1) // TEMPORAL_STRIDE, side, side)
     found = torch.stack(tokens)
-    return TokenSet(found, torch.tensor(labels), batches.classes, bundle.hash.hex(), grid)
+    return TokenSet(found, torch.tensor(labels), batches.classes, bundle.tokens_hash, grid)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def train_transformer(
         make_tokens(bundle, data, config).save(file)
     ranks.wait()
     tokens = TokenSet.load(file)
-    if tokens.model != bundle.hash.hex():
+    if tokens.model != bundle.tokens_hash:
         raise InputError(f"{file}: tokens of another model than {bundle.name}")
     run = MaskedRun(config, tokens, bundle.config.bits, out, device)
     if resume:
@@ -286,7 +286,7 @@ def add_transformer(bundle: models.Bundle, run: Path, target: Path) -> None:
         kept = {k: facts[k] for k in ("classes", "step")} | {"config": facts["transformer"]}
     except (OSError, SafetensorError, TypeError, KeyError, ValueError):
         raise InputError(f"{path}: not what a run of a transformer leaves") from None
-    if facts["tokenizer"] != bundle.hash.hex():
+    if facts["tokenizer"] != bundle.tokens_hash:
         raise InputError(f"{path}: made for the tokens of another model than {bundle.name}")
     models.write_bundle(
         target, target.stem, bundle.tokenizer(), bundle.prior(),

@@ -6,6 +6,7 @@ each latent frame is kept beside its tokens, and what the adaptive model takes f
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import pickle
@@ -43,7 +44,7 @@ from ..entropy.motion_generator import Logits, MotionGenerator, motion_layers
 from ..entropy.structure import MAX_FRAMES
 from ..errors import DataError, InputError
 from ..tokenizer.config import SPATIAL_STRIDE, step_of_quality
-from .data import load_footage, load_sources
+from .data import Sources, camera_motion, load_footage, load_sources
 
 logger = logging.getLogger(__name__)
 _NO_CACHE = (OSError, RuntimeError, TypeError, LookupError, AttributeError, pickle.UnpicklingError)
@@ -54,17 +55,17 @@ def crops(
     data: Path, clips: int, frames: int, crop: int, footage: bool = False, seed: int = 0
 ) -> Iterator[Tensor]:
     """Crops (1, 6, T, crop/2, crop/2) in 0..1 of the videos of a folder, in turn. footage: it is
-    one's own, see ``load_footage``."""
-    videos = load_footage(data, frames, crop).videos if footage else videos_in(data, frames, crop)
-    yield from crops_of(videos, clips, frames, crop, seed)
+    one's own, see ``load_footage``. Raises DataError."""
+    load: Any = load_footage if footage else _sources_with_videos
+    yield from crops_of(load(data, frames, crop).videos, clips, frames, crop, seed)
 
 
-def videos_in(data: Path, frames: int, crop: int) -> list[Tensor]:
+def _sources_with_videos(data: Path, frames: int, crop: int) -> Sources:
     """Raises DataError where there are none."""
-    videos = load_sources(data, frames, crop).videos
-    if not videos:
+    sources = load_sources(data, frames, crop)
+    if not sources.videos:
         raise DataError(f"{data}: no video of {frames} frames and {crop} pixels")
-    return videos
+    return sources
 
 
 def crops_of(
@@ -75,8 +76,9 @@ def crops_of(
     half = crop // 2
     for i in range(clips):
         video = videos[i % len(videos)]
-        y, x = (int(rng.integers(side - half + 1)) for side in video.shape[2:])
-        yield video[None, :, :frames, y : y + half, x : x + half].float() / 255
+        lengths = (video.shape[1] - frames, *(side - half for side in video.shape[2:]))
+        t, y, x = (int(rng.integers(length + 1)) for length in lengths)
+        yield video[None, :, t : t + frames, y : y + half, x : x + half].float() / 255
 
 
 def quality_of(clip: int) -> float:
@@ -144,7 +146,7 @@ class TokenCache:
     motion: dict[str, Decisions]  # modes, candidates, difference
     motion_bits: list[float]  # of the adaptive model, of each clip
     clips: int
-    model: str  # hash of the bundle whose tokenizer it is
+    model: str  # tokens_hash of the bundle
     videos: int = 0  # that the clips are from, in turn; 0: each clip is from another one
 
     def save(self, path: Path) -> None:
@@ -267,7 +269,7 @@ class CacheMaker:
     """Takes clips as they are coded, one after the other."""
 
     def __init__(self, bundle: models.Bundle) -> None:
-        self._hash = bundle.hash.hex()
+        self._hash = bundle.tokens_hash
         self._entropy = bundle.entropy(bundle.entropy_number("adaptive"))
         self._frames: dict[tuple[int, Grid], list[tuple[Any, ...]]] = {}
         self._motion: list[dict[str, Decisions]] = []
@@ -332,15 +334,21 @@ class CacheMaker:
 
 
 def make_cache(
-    bundle: models.Bundle, data: Path, clips: int, frames: int, crop: int, effort: str, seed: int
-) -> TokenCache:
-    """Code ``clips`` crops of the videos under ``data``. Raises DataError."""
+    bundle: models.Bundle, data: Path, clips: int, frames: int, crop: int, effort: str, seed: int,
+    photos: int = 0,
+) -> TokenCache:  # fmt: skip
+    """Code ``clips`` crops of the videos under ``data``, and one picture each of at most ``photos``
+    of its photographs. Raises DataError."""
     tokenizer, maker = bundle.tokenizer(), CacheMaker(bundle)
     grid = (crop // SPATIAL_STRIDE, crop // SPATIAL_STRIDE)
-    videos = videos_in(data, frames, crop)
-    for clip, planes in enumerate(crops_of(videos, clips, frames, crop, seed)):
+    sources = _sources_with_videos(data, frames, crop)
+    rng = np.random.default_rng((seed, 1))
+    pictures = sources.photos[:photos]
+    single = (camera_motion(photo, 1, crop, rng).clamp(0, 1)[None] for photo in pictures)
+    videos = crops_of(sources.videos, clips, frames, crop, seed)
+    for clip, planes in enumerate(itertools.chain(videos, single)):
         step = round(step_of_quality(quality_of(clip)) * STEP_ONE)
         maker.add(list(tokenized(tokenizer, planes, step / STEP_ONE, effort)), grid, step)
         if clip % 10 == 0:
-            logger.info("%d of %d clips", clip, clips)
-    return maker.cache(len(videos))
+            logger.info("%d of %d clips", clip, clips + len(pictures))
+    return maker.cache(len(sources.videos))

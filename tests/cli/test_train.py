@@ -176,17 +176,17 @@ def test_options_reach_the_generator(
         *GENERATOR, "--tokenizer", tiny, "--tokens", "t.pt", "--clips", "7", "--frames", "9",
         "--crop", "64", "--effort", "fast", "--channels", "24", "--hidden", "5", "--blocks", "0",
         "--steps", "3", "--learning-rate", "0.01", "--seed", "2", "--validate-every", "6",
-        "--resume", "--device", "cpu",
+        "--resume", "--device", "cpu", "--photos", "8", "--from", tiny,
     )  # fmt: skip
     assert ended.status == 0
-    ((bundle, *rest),) = generator_calls
-    assert bundle.path == tiny
+    ((bundle, *rest, start),) = generator_calls
+    assert bundle.path == start.path == tiny
     config = generator.GeneratorTrainConfig(
         channels=24, hidden=5, blocks=0, steps=3, learning_rate=0.01, seed=2, validate_every=6
     )
     tokens = Path("t.pt")
     assert rest == [
-        Path("data"), Path("run"), config, tokens, 7, 9, 64, "fast", True, "cpu", False
+        Path("data"), Path("run"), config, tokens, 7, 9, 64, "fast", True, "cpu", False, 8
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.io
 import torch
 
 import neurocodec
@@ -397,7 +398,7 @@ def test_a_generator_makes_a_bundle(
     bundle = models.read_bundle(path)
     assert (bundle.name, bundle.is_motion) == ("mine", True)
     assert bundle.card["generator"]["steps"] == 4
-    assert bundle.card["generator"]["tokenizer"] == motion.hash.hex()
+    assert bundle.card["generator"]["tokenizer"] == motion.tokens_hash
     assert bundle.generator_config == CONFIG.shape(True)
     for a, b in zip(
         bundle.tokenizer().state_dict().values(),
@@ -435,6 +436,65 @@ def test_tokens_are_found_from_another_folder(
     monkeypatch.chdir(tmp_path / "a")
     add_generator(motion, tmp_path / "run", tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").exists()
+
+
+def test_tokens_are_those_of_a_bundle_whatever_generator_it_has(
+    runs: Path, motion: models.Bundle, latents: models.Bundle, tmp_path: Path
+) -> None:
+    """A bundle that got its generator from a run can have another one, from the same tokens."""
+    add_generator(motion, runs / "whole", tmp_path / "one.safetensors")
+    one = models.read_bundle(tmp_path / "one.safetensors")
+    assert (one.hash != motion.hash, one.tokens_hash) == (True, motion.tokens_hash)
+    assert latents.tokens_hash != motion.tokens_hash
+    add_generator(one, runs / "parts", tmp_path / "two.safetensors")
+    prior = {name: table + (name == "coded") for name, table in motion.prior().items()}
+    models.write_bundle(tmp_path / "three.safetensors", "x", motion.tokenizer(), prior, {})
+    assert models.read_bundle(tmp_path / "three.safetensors").tokens_hash != motion.tokens_hash
+
+
+def test_a_bundles_generator_is_trained_on(
+    runs: Path, motion: models.Bundle, data: Path, tmp_path: Path
+) -> None:
+    """Its weights are the first ones of the run."""
+    path, tokens = tmp_path / "mine.safetensors", runs / "whole" / "tokens.pt"
+    add_generator(motion, runs / "whole", path)
+    start = models.read_bundle(path)
+    net = GeneratorNet(CONFIG.shape(True), motion.shape)
+    parts = models.generator_parts(start)
+    assert parts is not None
+    net.load_arrays(parts.arrays)
+    for name, array in net.arrays().items():
+        if name.endswith("weight"):
+            np.testing.assert_array_equal(array, parts.arrays[name])
+        else:
+            np.testing.assert_allclose(array, parts.arrays[name], rtol=1e-5, atol=1)
+    still = dataclasses.replace(CONFIG, learning_rate=1e-9)
+    train_generator(motion, data, tmp_path / "run", still, tokens, start=start)
+    found = load_checkpoint(tmp_path / "run")["average"]
+    torch.testing.assert_close(
+        found["layers.tokens_out.weight"], net.layer("tokens.out").weight, rtol=0, atol=1e-6
+    )
+    wide = dataclasses.replace(CONFIG, channels=9)
+    with pytest.raises(InputError, match="other sizes"):
+        train_generator(motion, data, tmp_path / "a", wide, tokens, start=start)
+    with pytest.raises(InputError, match="has no generator"):
+        train_generator(motion, data, tmp_path / "b", CONFIG, tokens, start=motion)
+
+
+def test_photographs_are_single_pictures(motion: models.Bundle, data: Path, tmp_path: Path) -> None:
+    for file in data.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    for name in "ab":
+        skimage.io.imsave(tmp_path / f"{name}.png", pixels)
+    without = make_cache(motion, tmp_path, 2, 5, 32, "fast", 0)
+    cache = make_cache(motion, tmp_path, 2, 5, 32, "fast", 0, 9)
+    assert (without.clips, cache.clips, cache.videos) == (2, 4, 2)
+    for clip in (0, 1):
+        assert len(cache.of_clip(clip)) == len(without.of_clip(clip)) == 7
+    for clip in (2, 3):
+        assert [kind for kind, *_ in cache.of_clip(clip)] == [0, 1, 2]
+    assert make_cache(motion, tmp_path, 2, 5, 32, "fast", 0, 1).clips == 3
 
 
 def test_what_does_not_fit_together_is_refused(

@@ -155,7 +155,7 @@ def test_a_run_from_folders_to_weights(signs: models.Bundle, tmp_path: Path) -> 
     with safe_open(out / "transformer.safetensors", framework="pt") as file:
         facts = json.loads(file.metadata()["neurocodec"])
         assert facts["transformer"]["grid"] == [2, 4, 4]
-        assert facts["tokenizer"] == signs.hash.hex()
+        assert facts["tokenizer"] == signs.tokens_hash
     with pytest.raises(InputError, match="transformer"):
         export(out, tmp_path / "x.safetensors", None, 1)
     whole = tmp_path / "whole.safetensors"
@@ -177,8 +177,13 @@ def test_a_run_from_folders_to_weights(signs: models.Bundle, tmp_path: Path) -> 
     (data / "jump").rename(data / "fly")
     with pytest.raises(InputError, match="another shape or other classes"):
         train_transformer(bundle, data, tmp_path / "other", config, start=bundle)
+    add_transformer(models.read_bundle(whole), out, tmp_path / "again.safetensors")  # same tokens
+    counts = {name: table + 1 for name, table in signs.prior().items()}
+    models.write_bundle(tmp_path / "y.safetensors", "y", signs.tokenizer(), counts, {})
     with pytest.raises(InputError, match="another model"):
-        add_transformer(models.read_bundle(whole), out, tmp_path / "x.safetensors")
+        add_transformer(
+            models.read_bundle(tmp_path / "y.safetensors"), out, tmp_path / "x.safetensors"
+        )
     with pytest.raises(InputError, match="not what a run"):
         add_transformer(signs, tmp_path, tmp_path / "x.safetensors")
 
