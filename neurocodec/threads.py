@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -37,6 +38,16 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes that processes could still take, about: half of what there is where nothing says."""
+    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):
+        if sys.platform == "linux":
+            with open("/proc/meminfo", encoding="ascii") as file:
+                return next(int(row.split()[1]) << 10 for row in file if "MemAvailable" in row)
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return 4 << 30
 
 
 def share_of(jobs: int) -> int:

@@ -90,9 +90,7 @@ def sampling(guidance: float) -> Callable[[Command], Command]:
 jobs = click.option(
     "--jobs",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="GOPs at once, each in a process and wholly in memory.",
+    help="GOPs at once, each in a process and wholly in memory.  [default: as many as pay]",
 )
 
 

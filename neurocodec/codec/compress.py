@@ -30,14 +30,14 @@ from ..media.audio import parse_audio, sound_bytes
 from ..media.cut import check_cut
 from ..media.frame import MediaInfo
 from ..media.reader import MediaReader
-from ..threads import ahead, share_of
+from ..threads import ahead, free_memory, processors, share_of
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
 from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
 from .entropy_process import EntropyProcess, pays
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd
-from .jobs import Jobs, Setting, tokenize
+from .jobs import Jobs, Setting, jobs_that_pay, tokenize
 from .picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
 from .tokens import EntropyModel, PictureTokens
@@ -112,7 +112,7 @@ def compress(
     steps: int | None = None,
     device: str = "auto",
     threads: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     audio: str = "copy",
     start: float = 0.0,
     duration: float | None = None,
@@ -135,7 +135,8 @@ def compress(
     and up to 8 a little smaller.
     device: auto, cpu or cuda.
     threads: of torch. jobs: GOPs coded at once, each by a process of its own, with all its frames
-    in memory; not with a bitrate, target size or PSNR. The file is the same.
+    in memory; not with a bitrate, target size or PSNR. The file is the same. None: as many as pay,
+    on a CPU, where neither threads are given nor resume.
     audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     resume: go on where the same compression stopped before, from whole GOPs, with the same bytes as
     if it had not; and leave what is done where this one stops. Not with jobs.
@@ -148,9 +149,10 @@ def compress(
     if gop is not None and not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
     check_aims(bitrate, target_size, psnr)
-    if jobs < 1:
+    controlled = (bitrate, target_size, psnr) != (None, None, None)
+    if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} jobs: give 1 or more")
-    if jobs > 1 and not (bitrate is None and target_size is None and psnr is None):
+    if jobs is not None and jobs > 1 and controlled:
         raise UsageError("several jobs: what a GOP may take depends on the one before; give -q")
     if steps is not None and not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"{steps} steps: give 1 to {MAX_STEPS}")
@@ -158,11 +160,11 @@ def compress(
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
     if tune is not None and tune not in TUNES:
         raise UsageError(f"tune {tune!r}: give {', '.join(TUNES)}")
-    if resume and jobs > 1:
+    if resume and jobs is not None and jobs > 1:
         raise UsageError("resume: not with several jobs")
     check_cut(start, duration)
     parse_audio(audio)
-    if resume and (os.fspath(dst) == STDOUT or (bitrate, target_size, psnr) != (None, None, None)):
+    if resume and (os.fspath(dst) == STDOUT or controlled):
         raise UsageError("resume: not with standard output, a bitrate, a target size or a PSNR")
     began = time.monotonic()
     if same_file(src, dst):
@@ -190,6 +192,12 @@ def compress(
         frames_expected = reader.expected_frames
         seconds = float(frames_expected / info.frame_rate) if frames_expected else None
         control = _control(src, header, seconds, sound, bitrate, target_size, psnr)
+        if jobs is None:
+            size = (info.width, info.height)
+            alone = controlled or resume or threads is not None or where.type != "cpu"
+            jobs = 1 if alone else jobs_that_pay(
+                frames_expected, header.gop_frames, size, processors(), free_memory()
+            )  # fmt: skip
         key = _key(
             src, header.to_bytes(), effort, masking, steps, audio, start, duration, str(where)
         )

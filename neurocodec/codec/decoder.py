@@ -61,7 +61,7 @@ class Decoder:
         header = reader.header
         self.bundle = models.find_for(header.model_hash, header.model_name, model)
         self._entropy = self.bundle.entropy(header.entropy_model)
-        self._device = choose_device(device)
+        self.device = choose_device(device)
         self._beside = pays(header.width, header.height, reader.frames)
         self._conceal = conceal
         self._shown: deque[Planes] = deque(maxlen=SEEN)
@@ -70,7 +70,7 @@ class Decoder:
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
-        return self.bundle.tokenizer().to(self._device)
+        return self.bundle.tokenizer().to(self.device)
 
     def frames(self, gops: list[GopEntry]) -> Iterator[Frame | AudioPacket]:
         """Frames of these GOPs, and the audio packets stored beside them. Lost GOPs are
@@ -201,7 +201,7 @@ class Decoder:
                 pts = list(times)
 
     def _synthesizer(self, gop: VideoGop) -> GopSynthesizer | PictureSynthesizer:
-        return synthesizer(self.bundle, self._tokenizer, self._device, self.reader.header, gop)
+        return synthesizer(self.bundle, self._tokenizer, self.device, self.reader.header, gop)
 
 
 def synthesizer(

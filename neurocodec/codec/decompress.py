@@ -21,10 +21,10 @@ from ..media.cut import check_cut
 from ..media.frame import Frame
 from ..media.writer import FrameSink, check_target, is_picture, open_writer
 from ..media.y4m import Y4MWriter
-from ..threads import ahead, share_of
+from ..threads import ahead, free_memory, processors, share_of
 from .conceal import CONCEALERS, Concealer
 from .decoder import Decoder, media_info
-from .jobs import Jobs, Setting
+from .jobs import Jobs, Setting, jobs_that_pay
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def decompress(
     max_frames: int | None = None,
     device: str = "auto",
     threads: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     conceal: str | Concealer = "freeze",
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -74,7 +74,8 @@ def decompress(
     standard output. lossless: FFV1 in .mkv. start, duration: seconds of the clip.
     strict: refuse a damaged file; otherwise frames of lost GOPs are made by ``conceal``: "freeze"
     (the frame before them), "grey", or a function, see ``codec/conceal.py``.
-    jobs: GOPs decoded at once, each by a process of its own, with all its frames in memory.
+    jobs: GOPs decoded at once, each by a process of its own, with all its frames in memory. None:
+    as many as pay, on a CPU, where no threads are given.
     max_pixels, max_frames: refuse a file with frames of more luma samples, or more frames. A small
     file may be large when it is decoded: what is from strangers should be given limits.
 
@@ -89,7 +90,7 @@ def decompress(
         if conceal not in CONCEALERS:
             raise UsageError(f"conceal {conceal!r}: give one of {', '.join(CONCEALERS)}")
         conceal = CONCEALERS[conceal]
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} jobs: give 1 or more")
     began = time.monotonic()
     if threads is not None:
@@ -101,6 +102,13 @@ def decompress(
         _check_size(reader, max_pixels, max_frames)
         decoder = Decoder(reader, model, device, conceal)
         stop: Callable[[], None] | None = None
+        expected = 1 if is_picture(target) else _frames_of_part(reader, start, duration)
+        if jobs is None:
+            header, alone = reader.header, threads is not None or decoder.device.type != "cpu"
+            jobs = 1 if alone else jobs_that_pay(
+                expected, header.gop_frames, (header.width, header.height),
+                processors() // 2, free_memory(),  # one alone keeps two busy
+            )  # fmt: skip
         if jobs > 1:
             setting = Setting(
                 decoder.bundle, reader.header, device=device, threads=threads or share_of(jobs)
@@ -116,7 +124,6 @@ def decompress(
         )  # fmt: skip
         items = ahead(decoder.part(start, duration), 8, stop)
         stack.callback(items.close)
-        expected = 1 if is_picture(target) else _frames_of_part(reader, start, duration)
         try:
             if target == STDOUT:
                 writer: FrameSink = Y4MWriter(binary_stdout(), info)

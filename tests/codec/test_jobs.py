@@ -9,10 +9,11 @@ import pytest
 import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
-from neurocodec.codec import jobs
-from neurocodec.codec.jobs import Jobs, Setting
+from neurocodec.cli import main
+from neurocodec.codec import compress, decompress, jobs
+from neurocodec.codec.jobs import Jobs, Setting, jobs_that_pay
 from neurocodec.errors import Error, ModelError, UsageError
-from neurocodec.threads import ahead
+from neurocodec.threads import ahead, free_memory
 from tests.conftest import two_scenes, write_clip, write_y4m
 
 
@@ -49,6 +50,64 @@ def test_sound_and_the_other_family(tmp_path: Path, tiny: Path) -> None:
             source, tmp_path / f"{count}.nc", model=str(tiny), gop=5, device="cpu", jobs=count
         )
     assert (tmp_path / "1.nc").read_bytes() == (tmp_path / "3.nc").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("frames", "gop", "size", "processors", "memory", "jobs"),
+    [
+        (300, 75, (352, 288), 2, 8 << 30, 2),
+        (300, 75, (352, 288), 8, 8 << 30, 4),  # as many as GOPs
+        (9000, 97, (640, 360), 8, 32 << 30, 8),
+        (None, 97, (640, 360), 8, 32 << 30, 1),  # a pipe, perhaps
+        (97, 97, (640, 360), 8, 32 << 30, 1),
+        (300, 75, (160, 120), 8, 32 << 30, 1),  # done before they have started
+        (130, 97, (640, 360), 2, 8 << 30, 1),  # the second would wait for the first
+        (290, 97, (640, 360), 2, 8 << 30, 1),  # two after one another, and one
+        (9000, 97, (1920, 1080), 8, 12 << 30, 2),  # memory
+        (9000, 97, (3840, 2160), 8, 8 << 30, 1),
+        (9000, 97, (640, 360), 1, 8 << 30, 1),
+        (9000, 97, (640, 360), 0, 8 << 30, 1),
+    ],
+)
+def test_how_many_pay(
+    frames: int | None, gop: int, size: tuple[int, int], processors: int, memory: int, jobs: int
+) -> None:
+    assert jobs_that_pay(frames, gop, size, processors, memory) == jobs
+
+
+def test_memory_is_known() -> None:
+    assert 64 << 20 < free_memory() < 1 << 50
+
+
+def test_as_many_as_pay(
+    tmp_path: Path, tiny_motion_generated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are processors for it, the commands start several processes, and the files are
+    the same; not where one is told how many threads, and not from Python unless asked."""
+    source = write_clip(tmp_path / "a.mkv", 17, 32, 24)
+    model = str(tiny_motion_generated)
+    neurocodec.compress(source, tmp_path / "1.nc", model=model, gop=9, device="cpu")
+    neurocodec.decompress(tmp_path / "1.nc", tmp_path / "1.y4m", model=model)
+    started: list[int] = []
+
+    class Counting(Jobs):
+        def __init__(self, count: int, setting: Setting) -> None:
+            started.append(count)
+            super().__init__(count, setting)
+
+    monkeypatch.setattr(jobs, "_WORTH_IT", 0)
+    for module in (compress, decompress):
+        monkeypatch.setattr(module, "Jobs", Counting)
+        monkeypatch.setattr(module, "processors", lambda: 4)
+    files = [str(tmp_path / name) for name in ("2.nc", "2.y4m")]
+    common = ["--model", model, "--device", "cpu", "--quiet"]
+    for more in ([], ["--threads", "1"]):
+        arguments = ["compress", str(source), files[0], "--gop", "9", "-y", *common, *more]
+        main.main(arguments, standalone_mode=False)
+        main.main(["decompress", *files, "-y", *common, *more], standalone_mode=False)
+        assert started == [2, 2]
+    for number, suffix in enumerate(("nc", "y4m")):
+        assert Path(files[number]).read_bytes() == (tmp_path / f"1.{suffix}").read_bytes()
 
 
 def test_not_with_rate_control(clip: Path, tmp_path: Path) -> None:
