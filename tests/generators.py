@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neurocodec import models
 from neurocodec.entropy.adaptive import MAX_LEVEL, Before, Prior, TokenShape
 from neurocodec.entropy.binary import BitEncoder, Bits, Counts, Ints
+from neurocodec.entropy.field import Field
 from neurocodec.entropy.generator import (
     COUNT_LIMIT,
     MODES,
@@ -23,7 +24,6 @@ from neurocodec.entropy.generator import (
     features,
 )
 from neurocodec.entropy.integer import Activations
-from neurocodec.entropy.motion import Field
 from neurocodec.train.generator_net import GeneratorNet
 
 SMALL = GeneratorConfig(channels=8, seen=4, hidden=6, blocks=1)

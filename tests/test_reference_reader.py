@@ -30,17 +30,10 @@ from neurocodec.codec.tokens import (
 from neurocodec.codec.verify import verify
 from neurocodec.entropy.adaptive import UNARY, ContextModel, Prior, TokenShape
 from neurocodec.entropy.binary import BitDecoder, Counts
+from neurocodec.entropy.field import DIRECT, FIRST, SECOND, Field, MotionMemory, distances_of
 from neurocodec.entropy.generator import GeneratorConfig
 from neurocodec.entropy.integer import BUCKETS
-from neurocodec.entropy.motion import (
-    DIRECT,
-    FIRST,
-    MOTION_PREFIX,
-    SECOND,
-    Field,
-    MotionMemory,
-    distances_of,
-)
+from neurocodec.entropy.motion import MOTION_PREFIX
 from neurocodec.entropy.motion import TABLES as MOTION_TABLES
 from neurocodec.entropy.motion_generator import DIFFERENCE_LOGITS
 from neurocodec.entropy.motion_generator import MOTION_TABLES as GENERATED_MOTION_TABLES

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..device import one_thread
-from ..entropy.motion import Field, MotionMemory
+from ..entropy.field import Field, MotionMemory
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2

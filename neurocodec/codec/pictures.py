@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..entropy.motion import Field
+from ..entropy.field import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import Reference, predict

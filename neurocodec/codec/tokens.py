@@ -21,6 +21,7 @@ from ..entropy.adaptive import (
     enlarge_before,
 )
 from ..entropy.binary import BitCoder, BitDecoder, BitEncoder
+from ..entropy.field import Field, MotionMemory, align_before, distances_of
 from ..entropy.generator import (
     DEFAULT_STEPS,
     Generator,
@@ -29,14 +30,7 @@ from ..entropy.generator import (
     features,
     step_activation,
 )
-from ..entropy.motion import (
-    Field,
-    MotionMemory,
-    MotionModel,
-    align_before,
-    distances_of,
-    motion_part,
-)
+from ..entropy.motion import MotionModel, motion_part
 from ..entropy.motion_generator import Known, MotionGenerator
 from ..entropy.schedule import MAX_STEPS
 from ..entropy.structure import Picture, StructureModel

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .adaptive import UNARY, Before, Prior, TokenShape, code_magnitudes, code_tree
 from .binary import BitCoder, Counts, Ints
+from .field import Field
 from .integer import (
     BUCKETS,
     MAX_ACTIVATION,
@@ -35,7 +36,6 @@ from .integer import (
     parts,
     windows,
 )
-from .motion import Field
 from .motion_generator import (
     ACROSS,
     COUNT_LIMIT,

@@ -7,21 +7,16 @@ its candidates, or by its difference from the first. One traversal serves encode
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .adaptive import Before, Prior
+from .adaptive import Prior
 from .binary import BitCoder, Counts, Ints, code_raw
-from .structure import Picture
+from .field import BOTH, DIRECT, MAX_MV, SECOND, Field, scaled
 
-MAX_MV = 1023  # largest magnitude of a component, quarter luma samples
-# Modes: which references a cell uses; DIRECT: both, with the vectors that known motion suggests
-FIRST, SECOND, BOTH, DIRECT = 0, 1, 2, 3
 COARSEST = 32  # pitch of the lattice that the traversal starts with
 # Neighbours (dy, dx) in lattice steps of cells at (odd, odd), (even, odd), (odd, even) steps; the
 # first two are those of the same 2x2 cells, as far as there are two
@@ -60,56 +55,6 @@ def motion_part(prior: Prior) -> Prior:
 
 def empty_motion_prior() -> Prior:
     return {name: np.zeros(size, np.uint8) for name, size in TABLES.items()}
-
-
-@dataclass(frozen=True)
-class Field:
-    """Motion of one picture: mode (h, w) uint8; mv (2, h, w, 2) int16, by reference and (x, y).
-
-    Vectors count quarter luma samples. The vector of a reference that a cell does not use is 0.
-    """
-
-    mode: NDArray[np.uint8]
-    mv: NDArray[np.int16]
-
-
-def scaled(mv: Ints, to: int, of: int) -> Ints:
-    """What a motion of ``mv`` over ``of`` pictures is over ``to`` pictures, halves rounded up."""
-    if of < 0:
-        to, of = -to, -of
-    return np.clip((2 * to * mv + of) // (2 * of), -MAX_MV, MAX_MV)
-
-
-def align_cells(array: NDArray[Any], mv: NDArray[np.int16]) -> NDArray[Any]:
-    """Of each cell, what ``array`` (h, w, ...) has where the cell's vector (h, w, 2) points.
-
-    That is at (y + round(mv_y / 32), x + round(mv_x / 32)), halves rounded up, inside the grid.
-    """
-    h, w = array.shape[:2]
-    shift = (mv.astype(np.int64) + 16) >> 5
-    y = np.clip(np.arange(h)[:, None] + shift[..., 1], 0, h - 1)
-    x = np.clip(np.arange(w) + shift[..., 0], 0, w - 1)
-    return array[y, x]
-
-
-def align_before(field: Field, references: Sequence[Before]) -> Before:
-    """The cells that a field points at, of one or two references; where both are used, the larger.
-
-    With one reference all modes of the field are FIRST.
-    """
-    aligned = [
-        Before(align_cells(reference.depth, mv), align_cells(reference.magnitude, mv))
-        for reference, mv in zip(references, field.mv, strict=False)
-    ]
-    if len(aligned) == 1:
-        return aligned[0]
-    first, second = aligned
-    depth = np.maximum(first.depth, second.depth)
-    magnitude = np.maximum(first.magnitude, second.magnitude)
-    for mode, only in ((FIRST, first), (SECOND, second)):
-        at = field.mode == mode
-        depth[at], magnitude[at] = only.depth[at], only.magnitude[at]
-    return Before(depth, magnitude)
 
 
 @dataclass(frozen=True)
@@ -155,60 +100,6 @@ def _lattice(
     lattice = min(step.bit_length() - 1, _LATTICES - 1)
     alone = len(parts) == 1
     return Pass(lattice, alone, np.concatenate(cells), np.concatenate(neighbours), step)
-
-
-class MotionMemory:
-    """Fields of pictures that are references, and the motion they suggest for other pictures.
-
-    Things are taken to go on as they do: a vector divided by the time it spans is a velocity.
-    """
-
-    def __init__(self) -> None:
-        self._fields: dict[int, tuple[tuple[int, ...], Field]] = {}  # by display, in coding order
-
-    def cropped(self, rows: slice, columns: slice) -> MotionMemory:
-        """A copy, with these cells alone."""
-        out = MotionMemory()
-        for display, (spans, field) in self._fields.items():
-            part = Field(field.mode[rows, columns], field.mv[:, rows, columns])
-            out._fields[display] = spans, part
-        return out
-
-    def source(self, picture: Picture) -> tuple[tuple[int, ...], Field] | None:
-        """Of the references of a picture with two, that which was coded last of those that have
-        motion: the distances of its own references, and its field. None where there is none."""
-        if len(set(distances_of(picture))) < 2:
-            return None
-        for display in reversed(self._fields):
-            if display in picture.refs:
-                return self._fields[display]
-        return None
-
-    def suggest(self, picture: Picture) -> NDArray[np.int16] | None:
-        """Vectors (2, h, w, 2) for DIRECT cells of a picture, from the field of its source."""
-        found = self.source(picture)
-        if found is None:
-            return None
-        spans, field = found
-        mv = field.mv.astype(np.int64)
-        second = (field.mode == SECOND)[..., None]
-        return np.stack(
-            [
-                np.where(second, scaled(mv[1], d, spans[-1]), scaled(mv[0], d, spans[0]))
-                for d in distances_of(picture)
-            ]
-        ).astype(np.int16)
-
-    def remember(self, picture: Picture, field: Field, kept: Container[int]) -> None:
-        """Keep the field of a coded picture, and of those before it the ones in ``kept``."""
-        self._fields[picture.display] = distances_of(picture), field
-        self._fields = {k: v for k, v in self._fields.items() if k in kept or k == picture.display}
-
-
-def distances_of(picture: Picture) -> tuple[int, ...]:
-    """Of a picture's references from it, in pictures; negative for earlier ones."""
-    first, second = picture.pair
-    return first - picture.display, second - picture.display
 
 
 class MotionModel:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .adaptive import Before, Prior
 from .binary import BitCoder, Bits, Counts, Ints, code_raw
+from .field import BOTH, DIRECT, FIRST, MAX_MV, SECOND, Field, scaled
 from .integer import (
     BUCKETS,
     MAX_ACTIVATION,
@@ -28,20 +29,7 @@ from .integer import (
     log_activation,
     signed_log,
 )
-from .motion import (
-    BOTH,
-    DIRECT,
-    FIRST,
-    MAX_MV,
-    PREFIX,
-    SECOND,
-    Field,
-    Pass,
-    guess_of,
-    packed,
-    passes,
-    scaled,
-)
+from .motion import PREFIX, Pass, guess_of, packed, passes
 from .structure import MAX_LEVEL
 
 COUNT_UNIT = 16  # what one bit adds to a count

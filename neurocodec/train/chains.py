@@ -25,7 +25,7 @@ from ..codec.picture_encoder import DEFAULT_TUNE, TUNES, PictureEncoder
 from ..codec.pictures import step_of
 from ..codec.tokens import DEFAULT_SCALES, PictureTokens, before_of, kind_of
 from ..entropy.adaptive import Before
-from ..entropy.motion import Field, align_before
+from ..entropy.field import Field, align_before
 from ..entropy.structure import Picture
 from ..threads import ahead
 from ..tokenizer.config import BETWEEN, INTER, SPATIAL_STRIDE, step_of_quality

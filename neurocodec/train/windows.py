@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..codec.search import Effort, search
-from ..entropy.motion import Field, MotionMemory
+from ..entropy.field import Field, MotionMemory
 from ..entropy.structure import Picture, regular
 from ..errors import DataError, InputError
 from ..threads import ahead

@@ -15,7 +15,8 @@ from neurocodec.codec.pictures import Box
 from neurocodec.codec.tokens import DEFAULT_SCALES, PICTURES, EntropyModel, PictureTokens, before_of
 from neurocodec.codec.trial import CELLS, best_length
 from neurocodec.entropy.adaptive import empty_prior
-from neurocodec.entropy.motion import MOTION_PREFIX, Field, MotionMemory, empty_motion_prior
+from neurocodec.entropy.field import Field, MotionMemory
+from neurocodec.entropy.motion import MOTION_PREFIX, empty_motion_prior
 from neurocodec.entropy.structure import Picture, regular
 from neurocodec.tokenizer.config import MOTION_SIZES
 from neurocodec.tokenizer.motion_model import MotionTokenizer

@@ -8,7 +8,7 @@ import torch
 from neurocodec.codec import picture_encoder, pictures
 from neurocodec.codec.picture_encoder import PictureEncoder
 from neurocodec.codec.search import Motion, search
-from neurocodec.entropy.motion import Field
+from neurocodec.entropy.field import Field
 from neurocodec.entropy.structure import Picture, regular
 from neurocodec.tokenizer.config import MOTION_SIZES
 from neurocodec.tokenizer.motion_model import MotionTokenizer

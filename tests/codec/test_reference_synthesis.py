@@ -18,7 +18,7 @@ from neurocodec.codec.tokens import (
     kind_of,
     picture_head,
 )
-from neurocodec.entropy.motion import DIRECT
+from neurocodec.entropy.field import DIRECT
 from tests import reference_synthesis as reference
 
 MOTION = Path(__file__).parent.parent / "golden" / "motion"

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from neurocodec.entropy.adaptive import MAX_LEVEL, Before, TokenShape
 from neurocodec.entropy.binary import BitDecoder, BitEncoder
+from neurocodec.entropy.field import Field
 from neurocodec.entropy.generator import (
     COUNT_LIMIT,
     Generator,
@@ -15,7 +16,6 @@ from neurocodec.entropy.generator import (
     features,
 )
 from neurocodec.entropy.integer import MAX_INPUTS, ONE
-from neurocodec.entropy.motion import Field
 from neurocodec.entropy.schedule import MAX_STEPS, steps_of
 from tests.generators import (
     SMALL,

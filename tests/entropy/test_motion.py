@@ -5,22 +5,20 @@ from hypothesis import strategies as st
 
 from neurocodec.entropy.adaptive import Before, Prior, trained_prior
 from neurocodec.entropy.binary import BitDecoder, BitEncoder, Counts
-from neurocodec.entropy.motion import (
+from neurocodec.entropy.field import (
     BOTH,
     DIRECT,
     FIRST,
     MAX_MV,
     SECOND,
-    TABLES,
     Field,
     MotionMemory,
-    MotionModel,
     align_before,
     align_cells,
     distances_of,
-    empty_motion_prior,
     scaled,
 )
+from neurocodec.entropy.motion import TABLES, MotionModel, empty_motion_prior
 from neurocodec.entropy.structure import Picture, StructureModel, regular
 
 Fields = list[tuple[tuple[int, ...], Field]]  # (distances, field) of pictures

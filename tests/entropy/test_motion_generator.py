@@ -9,17 +9,10 @@ from numpy.typing import NDArray
 
 from neurocodec.entropy.adaptive import Before, TokenShape
 from neurocodec.entropy.binary import BitDecoder, BitEncoder, Counts
+from neurocodec.entropy.field import BOTH, DIRECT, FIRST, MAX_MV, SECOND, Field
 from neurocodec.entropy.generator import COUNT_LIMIT, GeneratorConfig
 from neurocodec.entropy.integer import BUCKETS, MAX_INPUTS, ONE, Activations, Layer
-from neurocodec.entropy.motion import (
-    BOTH,
-    DIRECT,
-    FIRST,
-    MAX_MV,
-    SECOND,
-    Field,
-    passes,
-)
+from neurocodec.entropy.motion import passes
 from neurocodec.entropy.motion_generator import (
     ACROSS,
     MODE_FEATURES,

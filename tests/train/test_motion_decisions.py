@@ -15,15 +15,10 @@ from neurocodec.codec.frames import pad_planes
 from neurocodec.codec.tokens import Generated, PictureCoder, PictureTokens
 from neurocodec.entropy.adaptive import Prior
 from neurocodec.entropy.binary import BitEncoder, Counts
+from neurocodec.entropy.field import Field, MotionMemory, distances_of
 from neurocodec.entropy.generator import COUNT_LIMIT, Generator
 from neurocodec.entropy.integer import BUCKETS, bucket
-from neurocodec.entropy.motion import (
-    Field,
-    MotionMemory,
-    MotionModel,
-    distances_of,
-    motion_part,
-)
+from neurocodec.entropy.motion import MotionModel, motion_part
 from neurocodec.entropy.motion_generator import (
     ACROSS,
     LAST_LAYERS,
