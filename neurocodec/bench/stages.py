@@ -35,6 +35,7 @@ _BY_MODULE = {
     "codec/pictures.py": "network",
     "codec/frames.py": "network",
     "entropy/motion": "motion entropy",
+    "entropy/field": "motion entropy",
     "entropy/structure": "motion entropy",
     "tokenizer/motion.py": "prediction",
 }

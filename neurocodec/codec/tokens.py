@@ -31,7 +31,8 @@ from ..entropy.generator import (
     step_activation,
 )
 from ..entropy.motion import MotionModel, motion_part
-from ..entropy.motion_generator import Known, MotionGenerator
+from ..entropy.motion_features import Known
+from ..entropy.motion_generator import MotionGenerator
 from ..entropy.schedule import MAX_STEPS
 from ..entropy.structure import Picture, StructureModel
 from ..tokenizer.config import (

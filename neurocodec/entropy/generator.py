@@ -36,15 +36,8 @@ from .integer import (
     parts,
     windows,
 )
-from .motion_generator import (
-    ACROSS,
-    COUNT_LIMIT,
-    COUNT_UNIT,
-    MODES,
-    MOTION_TABLES,
-    motion_layers,
-    roughness,
-)
+from .motion_features import MODES, roughness
+from .motion_generator import ACROSS, COUNT_LIMIT, COUNT_UNIT, MOTION_TABLES, motion_layers
 from .schedule import steps_of
 from .structure import MAX_LEVEL as MAX_PICTURE_LEVEL
 

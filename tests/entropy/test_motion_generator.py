@@ -13,12 +13,10 @@ from neurocodec.entropy.field import BOTH, DIRECT, FIRST, MAX_MV, SECOND, Field
 from neurocodec.entropy.generator import COUNT_LIMIT, GeneratorConfig
 from neurocodec.entropy.integer import BUCKETS, MAX_INPUTS, ONE, Activations, Layer
 from neurocodec.entropy.motion import passes
+from neurocodec.entropy.motion_features import MODE_FEATURES, VECTOR_FEATURES, Known
 from neurocodec.entropy.motion_generator import (
     ACROSS,
-    MODE_FEATURES,
     MOTION_TABLES,
-    VECTOR_FEATURES,
-    Known,
     Logits,
     MotionGenerator,
     motion_layers,

@@ -19,13 +19,12 @@ from neurocodec.entropy.field import Field, MotionMemory, distances_of
 from neurocodec.entropy.generator import COUNT_LIMIT, Generator
 from neurocodec.entropy.integer import BUCKETS, bucket
 from neurocodec.entropy.motion import MotionModel, motion_part
+from neurocodec.entropy.motion_features import MODE_FEATURES, VECTOR_FEATURES
 from neurocodec.entropy.motion_generator import (
     ACROSS,
     LAST_LAYERS,
-    MODE_FEATURES,
     MORE_BITS,
     MOTION_TABLES,
-    VECTOR_FEATURES,
     MotionGenerator,
 )
 from neurocodec.entropy.structure import MAX_FRAMES
