@@ -75,7 +75,7 @@ def decompress(
     strict: refuse a damaged file; otherwise frames of lost GOPs are made by ``conceal``: "freeze"
     (the frame before them), "grey", or a function, see ``codec/conceal.py``.
     jobs: GOPs decoded at once, each by a process of its own, with all its frames in memory. None:
-    as many as pay, on a CPU, where no threads are given.
+    as many as pay, on a CPU, to a file, where no threads are given.
     max_pixels, max_frames: refuse a file with frames of more luma samples, or more frames. A small
     file may be large when it is decoded: what is from strangers should be given limits.
 
@@ -104,7 +104,9 @@ def decompress(
         stop: Callable[[], None] | None = None
         expected = 1 if is_picture(target) else _frames_of_part(reader, start, duration)
         if jobs is None:
-            header, alone = reader.header, threads is not None or decoder.device.type != "cpu"
+            header = reader.header
+            alone = threads is not None or decoder.device.type != "cpu"
+            alone = alone or target == STDOUT  # a player waits for the first frame, not for a GOP
             jobs = 1 if alone else jobs_that_pay(
                 expected, header.gop_frames, (header.width, header.height),
                 processors() // 2, free_memory(),  # one alone keeps two busy
