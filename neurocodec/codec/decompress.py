@@ -105,8 +105,8 @@ def decompress(
         expected = 1 if is_picture(target) else _frames_of_part(reader, start, duration)
         if jobs is None:
             header = reader.header
-            alone = threads is not None or decoder.device.type != "cpu"
-            alone = alone or target == STDOUT  # a player waits for the first frame, not for a GOP
+            # a player waits for the first frame, not for a GOP
+            alone = target == STDOUT or threads is not None or decoder.device.type != "cpu"
             jobs = 1 if alone else jobs_that_pay(
                 expected, header.gop_frames, (header.width, header.height),
                 processors() // 2, free_memory(),  # one alone keeps two busy

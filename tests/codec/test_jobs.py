@@ -80,10 +80,12 @@ def test_memory_is_known() -> None:
 
 
 def test_as_many_as_pay(
-    tmp_path: Path, tiny_motion_generated: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path: Path, tiny_motion_generated: Path, monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:  # fmt: skip
     """Where there are processors for it, the commands start several processes, and the files are
-    the same; not where one is told how many threads, and not from Python unless asked."""
+    the same; not where one is told how many threads, nor to standard output, where a player waits,
+    and not from Python unless asked."""
     source = write_clip(tmp_path / "a.mkv", 17, 32, 24)
     model = str(tiny_motion_generated)
     neurocodec.compress(source, tmp_path / "1.nc", model=model, gop=9, device="cpu")
@@ -106,6 +108,10 @@ def test_as_many_as_pay(
         main.main(arguments, standalone_mode=False)
         main.main(["decompress", *files, "-y", *common, *more], standalone_mode=False)
         assert started == [2, 2]
+    capfdbinary.readouterr()
+    main.main(["decompress", files[0], "-", *common], standalone_mode=False)
+    assert capfdbinary.readouterr().out == Path(files[1]).read_bytes()
+    assert started == [2, 2]
     for number, suffix in enumerate(("nc", "y4m")):
         assert Path(files[number]).read_bytes() == (tmp_path / f"1.{suffix}").read_bytes()
 
