@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 DEFAULT = "motion-small"
-# Speed or size, by the name of a choice
-DIAL = {"fast": "motion-fast", "default": DEFAULT, "best": "motion-best"}
+DIAL = {"fast": "motion-fast", "default": DEFAULT}  # speed or size, by the name of a choice
 # What is accepted of a bundle. Its networks have no more parameters than the file has bytes.
 MAX_BUNDLE_BYTES = 1 << 31
 MAX_CHANNELS = 2048
