@@ -369,7 +369,7 @@ def add_generator(bundle: models.Bundle, run: Path, target: Path) -> None:
         "generator": {
             "steps": state["done"],
             "hours": round(state["seconds"] / 3600, 2),
-            "config": state["config"],
+            "config": {k: v for k, v in state["config"].items() if k != "tokens"},  # a file here
             "tokenizer": bundle.tokens_hash,
         }
     }

@@ -398,6 +398,7 @@ def test_a_generator_makes_a_bundle(
     bundle = models.read_bundle(path)
     assert (bundle.name, bundle.is_motion) == ("mine", True)
     assert bundle.card["generator"]["steps"] == 4
+    assert str(runs) not in json.dumps(bundle.card)  # nobody else's business
     assert bundle.card["generator"]["tokenizer"] == motion.tokens_hash
     assert bundle.generator_config == CONFIG.shape(True)
     for a, b in zip(
