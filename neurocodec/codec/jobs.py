@@ -80,7 +80,10 @@ def jobs_that_pay(
     jobs = min(processors, gops, memory // 2 // each)
     if jobs < 2 or frames is None or frames * pixels < _WORTH_IT:
         return 1
-    longest = -(-gops // jobs) * gop_frames  # frames that one process has to do
+    rounds = -(-gops // jobs)
+    alone = gops - (rounds - 1) * jobs == 1  # the last GOP, which may be short
+    last = frames - (gops - 1) * gop_frames if alone else gop_frames
+    longest = (rounds - 1) * gop_frames + last  # frames that one process has to do
     return jobs if frames >= _PAYS * longest else 1
 
 

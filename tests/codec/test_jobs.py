@@ -62,7 +62,8 @@ def test_sound_and_the_other_family(tmp_path: Path, tiny: Path) -> None:
         (97, 97, (640, 360), 8, 32 << 30, 1),
         (300, 75, (160, 120), 8, 32 << 30, 1),  # done before they have started
         (130, 97, (640, 360), 2, 8 << 30, 1),  # the second would wait for the first
-        (290, 97, (640, 360), 2, 8 << 30, 1),  # two after one another, and one
+        (300, 121, (352, 288), 2, 8 << 30, 2),  # two at once, then a short one
+        (280, 121, (352, 288), 3, 8 << 30, 3),
         (9000, 97, (1920, 1080), 8, 12 << 30, 2),  # memory
         (9000, 97, (3840, 2160), 8, 8 << 30, 1),
         (9000, 97, (640, 360), 1, 8 << 30, 1),
