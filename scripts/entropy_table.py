@@ -115,10 +115,8 @@ def measure(path: Path, most: int | None, made_with: str | None, name: str | Non
             for gop, items in gops:
                 scales = picture_head(gop)[0] if bundle.is_motion else ()
                 steps = DEFAULT_STEPS if coded == "adaptive" else int(coded)
-                gop_coder, coder = (
-                    model.coder(grid, gop.frames, gop.step, scales, steps),
-                    BitEncoder(),
-                )
+                gop_coder = model.coder(grid, gop.frames, gop.step, scales, steps)
+                coder = BitEncoder()
                 for item in items:
                     gop_coder.code(coder, item)
                 found[(str(coded), "file")][0] += coder.ideal_bits

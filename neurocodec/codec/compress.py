@@ -149,10 +149,11 @@ def compress(
     if gop is not None and not 1 <= gop <= MAX_GOP_FRAMES:
         raise UsageError(f"GOP of {gop} frames: give 1 to {MAX_GOP_FRAMES}")
     check_aims(bitrate, target_size, psnr)
-    controlled = (bitrate, target_size, psnr) != (None, None, None)
+    aimed = (bitrate, target_size, psnr) != (None, None, None)
+    several = jobs is not None and jobs > 1
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} jobs: give 1 or more")
-    if jobs is not None and jobs > 1 and controlled:
+    if several and aimed:
         raise UsageError("several jobs: what a GOP may take depends on the one before; give -q")
     if steps is not None and not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"{steps} steps: give 1 to {MAX_STEPS}")
@@ -160,11 +161,11 @@ def compress(
         raise UsageError(f"effort {effort!r}: give {', '.join(EFFORTS)}")
     if tune is not None and tune not in TUNES:
         raise UsageError(f"tune {tune!r}: give {', '.join(TUNES)}")
-    if resume and jobs is not None and jobs > 1:
+    if resume and several:
         raise UsageError("resume: not with several jobs")
     check_cut(start, duration)
     parse_audio(audio)
-    if resume and (os.fspath(dst) == STDOUT or controlled):
+    if resume and (os.fspath(dst) == STDOUT or aimed):
         raise UsageError("resume: not with standard output, a bitrate, a target size or a PSNR")
     began = time.monotonic()
     if same_file(src, dst):
@@ -194,7 +195,7 @@ def compress(
         control = _control(src, header, seconds, sound, bitrate, target_size, psnr)
         if jobs is None:
             size = (info.width, info.height)
-            alone = controlled or resume or threads is not None or where.type != "cpu"
+            alone = aimed or resume or threads is not None or where.type != "cpu"
             jobs = 1 if alone else jobs_that_pay(
                 frames_expected, header.gop_frames, size, processors(), free_memory()
             )  # fmt: skip

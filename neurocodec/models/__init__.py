@@ -140,18 +140,17 @@ class Bundle:
     def tokens_hash(self) -> str:
         """SHA-256, in hex, of what tokens and their size come from: tokenizer and first counts,
         whatever generator or transformer is beside them. Raises ModelError."""
+        import torch
+
         digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
         try:
-            with self.path.open("rb") as file:
-                size = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(size))
-                for name in sorted(header):
+            with safe_open(self.path, framework="pt") as file:
+                for name in sorted(file.keys()):
                     if name.startswith(("tokenizer.", "prior.")):
-                        first, last = header[name]["data_offsets"]
-                        file.seek(8 + size + first)
-                        digest.update(name.encode() + b"\n" + file.read(last - first))
-        except OSError as error:
-            raise ModelError(f"{self.path}: {error.strerror or error}") from None
+                        data = file.get_tensor(name).reshape(-1).view(torch.uint8).numpy()
+                        digest.update(name.encode() + b"\n" + data.tobytes())
+        except _UNREADABLE as error:
+            raise ModelError(f"{self.path}: {error}") from None
         return digest.hexdigest()
 
     def prior(self) -> Prior:
