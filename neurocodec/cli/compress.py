@@ -44,9 +44,10 @@ from . import options, print_json, printable
 )
 @click.option(
     "--tune",
-    type=click.Choice(["psnr", "balanced", "ms-ssim"]),
+    type=click.Choice(["psnr", "balanced", "ms-ssim", "grain"]),
     help="How much more error restless regions may hide than still ones: none, a little, or what "
-    "MS-SSIM likes best.  [default: balanced]",
+    "MS-SSIM likes best; or a little, and noise kept that could be averaged away.  "
+    "[default: balanced]",
 )
 @click.option(
     "--entropy",

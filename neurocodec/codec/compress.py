@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,8 +38,9 @@ from .entropy_process import EntropyProcess, pays
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd
 from .jobs import Jobs, Setting, jobs_that_pay, tokenize
-from .picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES
+from .picture_encoder import DEFAULT_TUNE, EFFORTS, GRAIN, TUNES
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
+from .search import Effort
 from .tokens import EntropyModel, PictureTokens
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,8 @@ def compress(
     of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion;
     slow also tries the lengths of mini-GOPs.
     tune: psnr, balanced (the default) or ms-ssim, how much more error restless regions may hide
-    than still ones; of models with motion.
+    than still ones; or grain, as balanced, but noise is kept where it could be averaged away; of
+    models with motion.
     entropy: what codes the tokens, "generator" or "adaptive"; by default the model's generator, if
     it has one. steps: of the generator's schedule, 1..16, by default 4: more are slower
     and up to 8 a little smaller.
@@ -178,7 +180,9 @@ def compress(
         raise UsageError("steps are of a generator's schedule, and none is used")
     if tune is not None and not bundle.is_motion:
         raise UsageError(f"tune {tune}: model {bundle.name} cannot be tuned")
-    masking = TUNES[tune or DEFAULT_TUNE]
+    masking, how = TUNES[tune or DEFAULT_TUNE], EFFORTS[effort]
+    if tune == GRAIN:
+        how = replace(how, reach=0)
     if threads is not None:
         torch.set_num_threads(threads)
     with MediaReader(src, audio, start, duration) as reader:
@@ -199,9 +203,7 @@ def compress(
             jobs = 1 if alone else jobs_that_pay(
                 frames_expected, header.gop_frames, size, processors(), free_memory()
             )  # fmt: skip
-        key = _key(
-            src, header.to_bytes(), effort, masking, steps, audio, start, duration, str(where)
-        )
+        key = _key(src, header.to_bytes(), how, masking, steps, audio, start, duration, str(where))
         with ExitStack() as stack:
             file = stack.enter_context(writing(dst, overwrite, key, resume))
             begun = begin(file, header) if resume else None
@@ -217,7 +219,7 @@ def compress(
             stop: Callable[[], None] | None = None
             if jobs > 1:
                 setting = Setting(
-                    bundle, header, coding.steps, masking, device, threads or share_of(jobs), effort
+                    bundle, header, coding.steps, masking, device, threads or share_of(jobs), how
                 )
                 pool = stack.enter_context(Jobs(jobs, setting))
                 stop = pool.stop
@@ -226,7 +228,7 @@ def compress(
                 )
             else:
                 items = _tokenizing(
-                    bundle, header, effort, masking, where, control, model_of_tokens,
+                    bundle, header, how, masking, where, control, model_of_tokens,
                     coding.steps, new_gop, begun.frames,
                 )  # fmt: skip
                 if control is None and pays(info.width, info.height, frames_expected):
@@ -291,7 +293,7 @@ def _control(
 
 
 def _tokenizing(
-    bundle: models.Bundle, header: Header, effort: str, masking: int, device: torch.device,
+    bundle: models.Bundle, header: Header, effort: Effort, masking: int, device: torch.device,
     control: Control | None, entropy: EntropyModel, steps: int, new_gop: NewGop, skip: int,
 ) -> Callable[[Events], Items]:  # fmt: skip
     """Frames and sound to tokens, GopEnds and sound, with the networks of a bundle. skip: frames

@@ -19,6 +19,8 @@ from ..tokenizer.motion_model import MotionTokenizer
 from .frames import GopEnd, pad_planes
 from .lookahead import LONG, CutFinder, Thumbnail, is_still, mini_gop_length, thumbnail
 from .picture_encoder import EFFORTS, PictureEncoder
+from .search import Effort
+from .temporal_filter import TemporalFilter
 from .tokens import DEFAULT_SCALES, EntropyModel, LatentTokens, PictureTokens, before_of, grid_of
 from .trial import best_length
 
@@ -88,13 +90,36 @@ class GopStream:
         return self._tried
 
 
+class _Gop:
+    """Frames of one GOP as they come, filtered and padded, to tokens in coding order."""
+
+    def __init__(self, loop: PictureEncoder, stream: GopStream) -> None:
+        self._device, self._stream = loop.device, stream
+        self._filter = TemporalFilter(loop.step, loop.effort.reach)
+        self.pts: list[int] = []
+
+    def add(self, frame: Frame) -> Iterator[PictureTokens]:
+        self.pts.append(frame.pts)
+        yield from self._code(self._filter.add(frame))
+
+    def end(self) -> Iterator[PictureTokens | GopEnd]:
+        yield from self._code(self._filter.flush())
+        yield from self._stream.flush()
+        yield GopEnd(self.pts)
+
+    def _code(self, frames: Iterable[Frame]) -> Iterator[PictureTokens]:
+        for frame in frames:
+            planes = pad_planes([frame])[:, :, 0].to(self._device)
+            yield from self._stream.add(planes, thumbnail(frame.y))
+
+
 def tokenize_pictures(
     events: Iterable[Frame | AudioPacket],
     tokenizer: MotionTokenizer,
     step: float,
     gop_frames: int,
     device: torch.device,
-    effort: str = "medium",
+    effort: Effort = EFFORTS["medium"],
     find_cuts: bool = True,
     scales: tuple[int, ...] = DEFAULT_SCALES,
     masking: int = 0,
@@ -106,31 +131,25 @@ def tokenize_pictures(
     packets as they come. find_cuts: begin a GOP at every scene cut. skip: frames at the beginning,
     of whole GOPs, that are coded already. entropy: what the tokens will be coded by, in so many
     steps; without it no trial encodes are made."""
-    gop: GopStream | None = None
-    pts: list[int] = []
+    gop: _Gop | None = None
     cuts = CutFinder()
     for event in events:
         if isinstance(event, AudioPacket):
             yield event
             continue
-        small = thumbnail(event.y)
-        cut = find_cuts and cuts.is_cut(small)
+        cut = find_cuts and cuts.is_cut(thumbnail(event.y))
         if skip:
             skip -= 1
             continue
-        if gop is not None and (cut or len(pts) == gop_frames):
-            yield from gop.flush()
-            yield GopEnd(pts)
-            gop, pts = None, []
+        if gop is not None and (cut or len(gop.pts) == gop_frames):
+            yield from gop.end()
+            gop = None
         if gop is None:
             height, width = event.y.shape
             grid = grid_of(width, height)
             loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
-            loop.effort = EFFORTS[effort]
-            gop = GopStream(loop, entropy, steps)
-        pts.append(event.pts)
-        planes = pad_planes([event])[:, :, 0].to(device)
-        yield from gop.add(planes, small)
+            loop.effort = effort
+            gop = _Gop(loop, GopStream(loop, entropy, steps))
+        yield from gop.add(event)
     if gop is not None:
-        yield from gop.flush()
-        yield GopEnd(pts)
+        yield from gop.end()

@@ -30,6 +30,8 @@ from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd, Planes
 from .gop_stream import tokenize_pictures
 from .latents import tokenize as tokenize_latents
+from .picture_encoder import EFFORTS
+from .search import Effort
 from .tokens import EntropyModel
 
 T = TypeVar("T")
@@ -46,11 +48,11 @@ class Setting(EntropySetting):
 
     device: str = "auto"
     threads: int = 1  # of torch, in each process
-    effort: str = "medium"
+    effort: Effort = EFFORTS["medium"]
 
 
 def tokenize(
-    bundle: models.Bundle, networks: Any, header: Header, effort: str, masking: int,
+    bundle: models.Bundle, networks: Any, header: Header, effort: Effort, masking: int,
     device: torch.device, skip: int, entropy: EntropyModel, steps: int, events: Events, step: float,
     find_cuts: bool,
 ) -> Items:  # fmt: skip

@@ -22,15 +22,15 @@ from .search import Effort, search
 from .tokens import PictureTokens, kind_of
 
 EFFORTS = {
-    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=()),
+    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=4),
     "medium": Effort(),
     "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1), trials=1),
 }
 
 # Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
-# next to no PSNR
-TUNES = {"psnr": 0, "balanced": 16, "ms-ssim": 45}
-DEFAULT_TUNE = "balanced"
+# next to no PSNR. For grain there is no temporal filter
+TUNES = {"psnr": 0, "balanced": 16, "ms-ssim": 45, "grain": 16}
+DEFAULT_TUNE, GRAIN = "balanced", "grain"
 
 # Of what a bit of motion must save, relative to a bit of tokens. The finer step of an anchor is for
 # those that are predicted from it, which gain by its samples but not by its motion

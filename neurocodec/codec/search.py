@@ -36,13 +36,15 @@ _NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y an
 class Effort:
     """How hard to look. coarse, fine: moves of the refinement in quarter pixels, of large blocks
     and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs. trials:
-    of every so many groups of frames one is tried in mini-GOPs of each length; 0: none."""
+    of every so many groups of frames one is tried in mini-GOPs of each length; 0: none. reach: of
+    the temporal filter, in frames; 0: none."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)
     rounds: int = 2
     both: tuple[int, ...] = (2, 1)
     trials: int = 0
+    reach: int = 8
 
 
 @dataclass(frozen=True)

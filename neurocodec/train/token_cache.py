@@ -17,15 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import models
 from ..bitstream.payloads import STEP_ONE
-from ..codec.gop_stream import GopStream
-from ..codec.lookahead import thumbnail
-from ..codec.picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES, PictureEncoder
+from ..codec.frames import crop_planes
+from ..codec.gop_stream import tokenize_pictures
+from ..codec.picture_encoder import DEFAULT_TUNE, EFFORTS, TUNES
 from ..codec.tokens import (
     DEFAULT_SCALES,
     Generated,
@@ -33,6 +32,7 @@ from ..codec.tokens import (
     LatentCoder,
     LatentTokens,
     PictureCoder,
+    PictureTokens,
     Tokens,
 )
 from ..device import autocast
@@ -43,6 +43,7 @@ from ..entropy.integer import Activations
 from ..entropy.motion_generator import Logits, MotionGenerator, motion_layers
 from ..entropy.structure import MAX_FRAMES
 from ..errors import DataError, InputError
+from ..media.frame import Frame
 from ..tokenizer.config import SPATIAL_STRIDE, step_of_quality
 from .data import Sources, camera_motion, load_footage, load_sources
 
@@ -99,16 +100,14 @@ def tokenized(
                 tokens, depth, previous = tokenizer.quantize(z[:, :, t], previous, steps)
                 yield LatentTokens(tokens.to(torch.int16).numpy(), depth.numpy())
         return
-    grid = (planes.shape[3] // 4, planes.shape[4] // 4)
+    size = (planes.shape[4] * 2, planes.shape[3] * 2)
+    frames = [Frame(*yuv, pts) for pts, yuv in enumerate(crop_planes(planes, size))]
     masking = TUNES[DEFAULT_TUNE]
-    loop = PictureEncoder(tokenizer, grid, step, DEFAULT_SCALES, _CPU, masking)
-    loop.effort = EFFORTS[effort]
-    stream = GopStream(loop)
-    for t in range(planes.shape[2]):
-        picture = planes[:, :, t]
-        y = (F.pixel_shuffle(picture[:, :4], 2)[0, 0] * 255).round().byte().numpy()
-        yield from stream.add(picture, thumbnail(y))
-    yield from stream.flush()
+    for item in tokenize_pictures(
+        frames, tokenizer, step, len(frames), _CPU, EFFORTS[effort], False, masking=masking
+    ):
+        if isinstance(item, PictureTokens):
+            yield item
 
 
 @dataclass
