@@ -32,6 +32,7 @@ _BY_MODULE = {
     "codec/tokens.py": "token entropy",
     "codec/search.py": "search",
     "codec/lookahead.py": "search",
+    "codec/temporal_filter.py": "search",
     "codec/pictures.py": "network",
     "codec/frames.py": "network",
     "entropy/motion": "motion entropy",

@@ -90,27 +90,38 @@ class GopStream:
         return self._tried
 
 
-class _Gop:
-    """Frames of one GOP as they come, filtered and padded, to tokens in coding order."""
-
-    def __init__(self, loop: PictureEncoder, stream: GopStream) -> None:
-        self._device, self._stream = loop.device, stream
-        self._filter = TemporalFilter(loop.step, loop.effort.reach)
-        self.pts: list[int] = []
-
-    def add(self, frame: Frame) -> Iterator[PictureTokens]:
-        self.pts.append(frame.pts)
-        yield from self._code(self._filter.add(frame))
-
-    def end(self) -> Iterator[PictureTokens | GopEnd]:
-        yield from self._code(self._filter.flush())
-        yield from self._stream.flush()
-        yield GopEnd(self.pts)
-
-    def _code(self, frames: Iterable[Frame]) -> Iterator[PictureTokens]:
-        for frame in frames:
-            planes = pad_planes([frame])[:, :, 0].to(self._device)
-            yield from self._stream.add(planes, thumbnail(frame.y))
+def _filtered(
+    events: Iterable[Frame | AudioPacket],
+    step: float,
+    reach: int,
+    gop_frames: int,
+    find_cuts: bool,
+    skip: int,
+) -> Iterator[Frame | GopEnd | AudioPacket]:
+    """Frames of each GOP, filtered, a GopEnd after them, and the audio packets as they come.
+    Arguments as of ``tokenize_pictures`` and ``TemporalFilter``."""
+    gop: TemporalFilter | None = None
+    pts: list[int] = []
+    cuts = CutFinder()
+    for event in events:
+        if isinstance(event, AudioPacket):
+            yield event
+            continue
+        cut = find_cuts and cuts.is_cut(thumbnail(event.y))
+        if skip:
+            skip -= 1
+            continue
+        if gop is not None and (cut or len(pts) == gop_frames):
+            yield from gop.flush()
+            yield GopEnd(pts)
+            gop = None
+        if gop is None:
+            gop, pts = TemporalFilter(step, reach), []
+        pts.append(event.pts)
+        yield from gop.add(event)
+    if gop is not None:
+        yield from gop.flush()
+        yield GopEnd(pts)
 
 
 def tokenize_pictures(
@@ -131,25 +142,22 @@ def tokenize_pictures(
     packets as they come. find_cuts: begin a GOP at every scene cut. skip: frames at the beginning,
     of whole GOPs, that are coded already. entropy: what the tokens will be coded by, in so many
     steps; without it no trial encodes are made."""
-    gop: _Gop | None = None
-    cuts = CutFinder()
-    for event in events:
-        if isinstance(event, AudioPacket):
-            yield event
+    gop: GopStream | None = None
+    for item in _filtered(events, step, effort.reach, gop_frames, find_cuts, skip):
+        if isinstance(item, AudioPacket):
+            yield item
             continue
-        cut = find_cuts and cuts.is_cut(thumbnail(event.y))
-        if skip:
-            skip -= 1
-            continue
-        if gop is not None and (cut or len(gop.pts) == gop_frames):
-            yield from gop.end()
+        if isinstance(item, GopEnd):
+            assert gop is not None
+            yield from gop.flush()
+            yield item
             gop = None
+            continue
         if gop is None:
-            height, width = event.y.shape
+            height, width = item.y.shape
             grid = grid_of(width, height)
             loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
             loop.effort = effort
-            gop = _Gop(loop, GopStream(loop, entropy, steps))
-        yield from gop.add(event)
-    if gop is not None:
-        yield from gop.end()
+            gop = GopStream(loop, entropy, steps)
+        planes = pad_planes([item])[:, :, 0].to(device)
+        yield from gop.add(planes, thumbnail(item.y))

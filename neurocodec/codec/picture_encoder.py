@@ -22,7 +22,7 @@ from .search import Effort, search
 from .tokens import PictureTokens, kind_of
 
 EFFORTS = {
-    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=4),
+    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2),
     "medium": Effort(),
     "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1), trials=1),
 }

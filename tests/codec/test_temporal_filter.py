@@ -134,7 +134,7 @@ def test_odd_and_tiny_frames() -> None:
 
 @pytest.mark.parametrize(
     ("tune", "effort", "places", "reach"),
-    [(None, "medium", [0, 8], 8), ("psnr", "fast", [0, 8], 4), ("grain", "medium", [], 0)],
+    [(None, "medium", [0, 8], 8), ("psnr", "fast", [0, 8], 2), ("grain", "medium", [], 0)],
 )
 def test_compress_filters_unless_grain_is_to_stay(
     tune: str | None, effort: str, places: list[int], reach: int, tmp_path: Path,
