@@ -47,6 +47,16 @@ def optical_flow(
     return dis.calc(frame, reference, None)[:h, :w]  # type: ignore[call-overload]
 
 
+def moved(
+    plane: NDArray[np.uint8], flow: NDArray[np.float32], interpolation: int = cv2.INTER_LINEAR
+) -> NDArray[np.uint8]:
+    """The plane (H, W) where a flow (H, W, 2), in its pixels, says that it comes from."""
+    h, w = plane.shape
+    x = flow[..., 0] + np.arange(w, dtype=np.float32)
+    y = flow[..., 1] + np.arange(h, dtype=np.float32)[:, None]
+    return cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
 class CutFinder:
     """Tells the frames that begin a new scene: what motion cannot explain, suddenly."""
 
@@ -120,19 +130,13 @@ def _nearest(picture: Picture) -> tuple[int, ...]:
 def _errors(frame: Thumbnail, references: Sequence[Thumbnail]) -> NDArray[np.float32]:
     """Squared error around each pixel of the best of predictions by optical flow, by none, and of
     two references by the mean of both."""
-    predictions: list[NDArray[Any]] = [_moved(frame, reference) for reference in references]
+    predictions: list[NDArray[Any]] = [
+        moved(reference, optical_flow(frame, reference)).astype(np.float32)
+        for reference in references
+    ]
     predictions += [reference.astype(np.float32) for reference in references]
     if len(references) == 2:
         predictions += [(predictions[i] + predictions[i + 1]) / 2 for i in (0, 2)]
     target = frame.astype(np.float32)
     errors = [cv2.blur(np.square(target - p), (8, 8)) for p in predictions]
     return np.asarray(np.min(errors, axis=0), np.float32)
-
-
-def _moved(frame: Thumbnail, reference: Thumbnail) -> NDArray[np.float32]:
-    flow = optical_flow(frame, reference)
-    h, w = frame.shape
-    x = flow[..., 0] + np.arange(w, dtype=np.float32)
-    y = flow[..., 1] + np.arange(h, dtype=np.float32)[:, None]
-    moved = cv2.remap(reference, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved.astype(np.float32)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..tokenizer.motion import BOTH, DIRECT, FIRST, MARGIN, MAX_VECTOR, SECOND, Reference
 from .lookahead import optical_flow
+from .temporal_filter import REACH
 
 # Bits for each of a cell's four neighbours that moves otherwise, and for the size of the
 # difference. A region that moves on its own then pays for its outline, whatever it gains inside.
@@ -44,7 +45,7 @@ class Effort:
     rounds: int = 2
     both: tuple[int, ...] = (2, 1)
     trials: int = 0
-    reach: int = 8
+    reach: int = REACH
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..media.frame import Frame
-from .lookahead import LONG, mini_gop_length, optical_flow, thumbnail
+from .lookahead import LONG, mini_gop_length, moved, optical_flow, thumbnail
 
 _STRENGTH = 0.8  # weight of a frame next to the filtered one, which has 1
 _FADE = (0.85, 0.57, 0.41, 0.33, 0.3, 0.27, 0.25, 0.23)  # by distance in time
@@ -46,12 +46,13 @@ def filtered(frame: Frame, others: dict[int, Frame], step: float) -> Frame:
     weights = [np.ones_like(plane) for plane in total]
     for distance, other in others.items():
         flow = optical_flow(frame.y, other.y, fine=True)
-        strength = _STRENGTH * _FADE[abs(distance) - 1]
-        for i, plane in enumerate(other.planes):
-            moved = _moved(plane, flow)
-            weight = _weight(frame.planes[i], moved, by_difference * strength, _ERROR * sigma2)
+        halved: Samples = cv2.resize(flow, frame.u.shape[::-1], interpolation=cv2.INTER_AREA) / 2  # type: ignore[assignment]
+        table = by_difference * (_STRENGTH * _FADE[abs(distance) - 1])
+        for i, along in enumerate((flow, halved, halved)):
+            there = moved(other.planes[i], along, cv2.INTER_CUBIC)
+            weight = _weight(frame.planes[i], there, table, _ERROR * sigma2)
             weights[i] += weight
-            cv2.accumulateProduct(moved.astype(np.float32), weight, total[i])
+            cv2.accumulateProduct(there.astype(np.float32), weight, total[i])
     y, u, v = (
         np.clip(np.rint(t / w), 0, 255).astype(np.uint8)
         for t, w in zip(total, weights, strict=True)
@@ -59,19 +60,9 @@ def filtered(frame: Frame, others: dict[int, Frame], step: float) -> Frame:
     return replace(frame, y=y, u=u, v=v)
 
 
-def _moved(plane: Plane, flow: Samples) -> Plane:
-    """The plane where the flow, of luma in pixels (H, W, 2), says that it comes from."""
-    h, w = plane.shape
-    if flow.shape[:2] != (h, w):  # chroma
-        flow = cv2.resize(flow, (w, h), interpolation=cv2.INTER_AREA) / 2  # type: ignore[assignment]
-    x = flow[..., 0] + np.arange(w, dtype=np.float32)
-    y = flow[..., 1] + np.arange(h, dtype=np.float32)[:, None]
-    return cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
-
-
-def _weight(plane: Plane, moved: Plane, by_difference: Samples, error: float) -> Samples:
+def _weight(plane: Plane, there: Plane, by_difference: Samples, error: float) -> Samples:
     """Of samples: by their difference, and by the squared error around them."""
-    difference = cv2.absdiff(plane, moved)
+    difference = cv2.absdiff(plane, there)
     around = cv2.sqrBoxFilter(difference, cv2.CV_32F, (_BLOCK, _BLOCK))
     of_block = np.where(around < error, _AGREES, np.where(around < 2 * error, _MAY, 0))
     weight: Samples = cv2.LUT(difference, by_difference)  # type: ignore[assignment]
@@ -116,6 +107,7 @@ class TemporalFilter:
 
     def _leads(self, at: int) -> bool:
         """Whether mini-GOPs of more than a frame end here, or begin with the first frame."""
-        places = range(max(at - LONG, 0), at + 1) if at else range(LONG + 1)
+        end = max(at, LONG)
+        places = range(end - LONG, end + 1)
         small = [thumbnail(self._frames[k].y) for k in places if k in self._frames]
         return len(small) > 1 and mini_gop_length(small[0], small[1:]) > 1
