@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .. import similarity
 from ..bitstream.payloads import Colour
 from ..codec.compare import frame_psnr
 from ..errors import Error, InputError, UsageError
@@ -33,8 +34,6 @@ from .y4m import Planes, Y4m, write_y4m
 
 Columns = dict[str, list[float | None]]  # a value a frame; None where one was not looked at
 _PLANES = ("y", "u", "v")
-_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest first
-_WINDOW = 11  # pixels
 _MOST_DB = 100.0
 
 
@@ -99,40 +98,13 @@ def ms_ssim(pair: Pair) -> Columns:
     return {"ms_ssim": [plane_ms_ssim(a[0], b[0]) for a, b in both]}
 
 
-def scales_of(width: int, height: int) -> int:
-    """How many scales MS-SSIM has: 5 from 161 pixels on (the smaller side), then one less each
-    time the window of 11 would not fit into the coarsest; 0 below 11."""
-    side, scales = min(width, height), 0
-    while scales < len(_SCALE_WEIGHTS) and side > (_WINDOW - 1) << scales:
-        scales += 1
-    return scales
-
-
 def plane_ms_ssim(a: Plane, b: Plane) -> float:
-    """By pytorch-msssim. With fewer than five scales: the finest ones, their weights scaled to a
-    sum of 1, which with one scale is plain SSIM. Raises MetricError below 11 pixels."""
+    """See ``similarity.py``. Raises MetricError below 11 pixels, and without pytorch-msssim."""
+    x, y = (torch.from_numpy(p.astype(np.float32))[None] for p in (a, b))
     try:
-        import pytorch_msssim
-    except ImportError:
-        raise MetricError("the metric ms_ssim needs: pip install 'neurocodec[bench]'") from None
-    scales = scales_of(a.shape[1], a.shape[0])
-    if scales == 0:
-        raise MetricError(f"MS-SSIM needs frames of at least {_WINDOW}x{_WINDOW} pixels")
-    x, y = (torch.from_numpy(p.astype(np.float32))[None, None] for p in (a, b))
-    if scales == len(_SCALE_WEIGHTS):
-        return float(pytorch_msssim.ms_ssim(x, y, data_range=255))
-    weights = np.array(_SCALE_WEIGHTS[:scales]) / sum(_SCALE_WEIGHTS[:scales])
-    value = 1.0
-    for scale, weight in enumerate(weights):
-        last = scale == scales - 1
-        # contrast and structure alone: a vast K1 makes the luminance term 1
-        constants = (0.01, 0.03) if last else (1e6, 0.03)
-        term = pytorch_msssim.ssim(x, y, data_range=255, K=constants, nonnegative_ssim=True)
-        value *= float(term) ** weight
-        if not last:
-            padding = [side % 2 for side in x.shape[2:]]  # as pytorch-msssim has it
-            x, y = (torch.nn.functional.avg_pool2d(p, 2, padding=padding) for p in (x, y))
-    return value
+        return float(similarity.ms_ssim(x, y, 255))
+    except (UsageError, ValueError) as error:
+        raise MetricError(str(error)) from None
 
 
 def vmaf(pair: Pair) -> Columns:

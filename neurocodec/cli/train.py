@@ -14,7 +14,7 @@ _FOLDER = click.Path(path_type=Path)
 _SIZES: dict[str, dict[str, Any]] = {"magvit2": SIZES, "motion": MOTION_SIZES}
 # options of one configuration alone, or of some of its parts
 _OF_MAGVIT2 = ("frames", "images", "dry_run")
-_OF_MOTION = ("part", "other", "windows", "chains", "count")
+_OF_MOTION = ("part", "distortion", "other", "windows", "chains", "count")
 _OF_WINDOWS = ("windows", "chains", "count")
 _OF_INTER = ("other", "chains")
 
@@ -68,6 +68,11 @@ def command() -> None:
     "--part",
     type=click.Choice(["both", "intra", "inter"]),
     help="motion: networks to train, of intra pictures, of others, or both (the default).",
+)
+@click.option(
+    "--distortion",
+    type=click.Choice(["mse", "ms-ssim"]),
+    help="motion: what to lose little of; squared error by default.",
 )
 @click.option("--other", type=_FOLDER, help="motion, part inter: run of part intra to learn with.")
 @click.option(

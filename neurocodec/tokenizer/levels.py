@@ -66,13 +66,15 @@ class LevelLFQ(nn.Module):
     def choose_depth(
         self, residual: Tensor, levels: Tensor, kind: int, step: Tensor, thrift: float = 1.0
     ) -> Tensor:
-        """(N, D) -> (N,) depth minimising squared error + thrift * lambda * approximate bits."""
+        """(N, D) -> (N,) depth minimising squared error + thrift * lambda * approximate bits. The
+        finer a channel's step, the more its error counts."""
         magnitude = levels.abs()
         zero, nonzero, octave = self.level_bits
         bits = thrift * torch.where(
             magnitude > 0, nonzero + octave * magnitude.log2().clamp(min=0), zero
         )
         saved = residual.square() - (residual - self._values(levels, kind, step)).square()
+        saved = saved * (-2 * self.log_gain[kind]).exp()
         gain = saved - LAMBDA_PER_STEP2 * step**2 * bits
         total = gain.view(-1, self.stages, self.bits).sum(2).cumsum(1)
         if self.noisy_rate:

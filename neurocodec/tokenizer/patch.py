@@ -102,10 +102,11 @@ def repeat_last_frame(analysis: Tensor, synthesis: Tensor) -> Tensor:
     return analysis @ last.repeat(TEMPORAL_STRIDE, 1)
 
 
-def weighted_error(a: Tensor, b: Tensor) -> Tensor:
-    """Squared error between planes (B, 6, ..., h, w), that of chroma weighted: (B,)."""
+def weighted_error(a: Tensor, b: Tensor, luma: float = 1.0) -> Tensor:
+    """Squared error between planes (B, 6, ..., h, w), that of chroma weighted: (B,). luma: the
+    weight of its own."""
     error = (a - b).square().sum(tuple(range(2, a.dim())))  # (B, 6)
-    return error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
+    return luma * error[:, :4].sum(1) + CHROMA_WEIGHT * error[:, 4:].sum(1)
 
 
 def psnr(a: Tensor, b: Tensor) -> tuple[float, float, float, float]:

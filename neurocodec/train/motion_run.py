@@ -44,6 +44,7 @@ from ..tokenizer.motion_model import (
 from ..tokenizer.patch import weighted_error
 from .chains import ChainBatch
 from .motion_validation import validate
+from .ms_ssim import LUMA_ERROR, MASKING, dissimilarity, shape_steps
 from .run import Run, load_checkpoint
 from .windows import FRAMES, WindowBatch
 
@@ -55,12 +56,14 @@ JITTER = 0.3  # of the log of a picture's step
 MOST_MASKING = 0.5  # of a batch, see ``cell_steps``
 DECAY_PART = 0.3  # of the run, at its end, in which the learning rate falls
 PARTS = ("both", "intra", "inter")
+DISTORTIONS = ("mse", "ms-ssim")
 
 
 @dataclass
 class MotionTrainConfig:
     size: str = "small"
     part: str = "both"
+    distortion: str = "mse"  # or "ms-ssim", of luma
     steps: int = 20000
     batch: int = 3
     crop: int = 192  # of intra pictures: a multiple of 32
@@ -87,12 +90,16 @@ class Coded:
     bpp: float
 
 
-def cost_of(planes: Tensor, coded: CodedPicture, step: Tensor) -> Tensor:
-    """D / lambda + R in bits a pixel, weighted so that all steps pull about equally; scalar."""
+def cost_of(planes: Tensor, coded: CodedPicture, step: Tensor, similarity: bool = False) -> Tensor:
+    """D / lambda + R in bits a pixel, weighted so that all steps pull about equally; scalar.
+
+    D is squared error or, with ``similarity``, mostly 1 - MS-SSIM of luma."""
     wide = spread(coded.steps, planes.shape[2] // coded.depth.shape[1])
-    error = weighted_error(planes / wide, coded.planes / wide)
-    cost = error / LAMBDA_PER_STEP2 + coded.bits
-    return (cost / (planes[0, 0].numel() * 4) * (step / 0.1) ** 0.7).mean()
+    error = weighted_error(planes / wide, coded.planes / wide, LUMA_ERROR if similarity else 1.0)
+    cost = (error / LAMBDA_PER_STEP2 + coded.bits) / (planes[0, 0].numel() * 4)
+    if similarity:
+        cost = cost + dissimilarity(planes, coded, step)
+    return (cost * (step / 0.1) ** 0.7).mean()
 
 
 def rounded(planes: Tensor) -> Tensor:
@@ -110,10 +117,15 @@ class MotionRun(Run):
     ) -> None:
         if config.part not in PARTS:
             raise UsageError(f"part {config.part!r}: give one of {', '.join(PARTS)}")
+        if config.distortion not in DISTORTIONS:
+            raise UsageError(f"distortion {config.distortion!r}: give {' or '.join(DISTORTIONS)}")
         torch.manual_seed(config.seed)
         shape = MOTION_SIZES[config.size]
         model = MotionTokenizer(shape)
         channels_last(model)
+        self.similarity = config.distortion == "ms-ssim"
+        if self.similarity:
+            shape_steps(model.lfq)
         if config.part != "both":
             frozen = model.inter if config.part == "intra" else model.intra
             frozen.requires_grad_(False)
@@ -132,14 +144,16 @@ class MotionRun(Run):
         intra pictures alone. Raises InputError."""
         if self.config.part != "inter" or bundle.config.to_dict() == self.shape.to_dict():
             super().start_from_bundle(bundle)
-            return
-        if not isinstance(bundle.config, MotionConfig) or intra_of(bundle.config) != intra_of(
+        elif not isinstance(bundle.config, MotionConfig) or intra_of(bundle.config) != intra_of(
             self.shape
         ):
             raise InputError(f"{bundle.path}: of another tokenizer configuration")
-        state = bundle.tokenizer().state_dict()
-        kept = {k: v for k, v in state.items() if not k.startswith("inter.")}
-        self.model.load_state_dict(kept, strict=False)
+        else:
+            state = bundle.tokenizer().state_dict()
+            kept = {k: v for k, v in state.items() if not k.startswith("inter.")}
+            self.model.load_state_dict(kept, strict=False)
+        if self.similarity:
+            shape_steps(self.model.lfq)
         self.forget_average()
 
     def learning_rate(self, index: int) -> float:
@@ -162,6 +176,12 @@ class MotionRun(Run):
 
     # -- pictures -------------------------------------------------------------------------------
 
+    def draw_masking(self, rng: np.random.Generator) -> float:
+        """Of a batch: often none."""
+        if self.similarity:
+            return float(rng.uniform(*MASKING))
+        return max(0.0, float(rng.uniform(-MOST_MASKING / 2, MOST_MASKING)))
+
     def code(
         self, x: Tensor, predictions: tuple[Tensor, Tensor], kind: int, step: Tensor,
         before: Tensor, learn: bool, weight: float = 1.0, masking: float = 0.0,
@@ -169,7 +189,7 @@ class MotionRun(Run):
         """Code one picture of each clip, and learn from it. weight: of the loss."""
         with torch.set_grad_enabled(learn), autocast(self.device):
             out = self.model(x, predictions, kind, step, before, masking)
-        loss = cost_of(x, out, step)
+        loss = cost_of(x, out, step, self.similarity and kind not in (COARSEST, COARSE))
         if learn:
             self.backward(weight * loss, {"x": x, "step": step})
         bpp = out.bits.sum().item() / (x[:, 0].numel() * 4)
@@ -239,7 +259,7 @@ class MotionRun(Run):
         x = batch.x.to(self.device)
         spread = rng.uniform(-0.4, 0.4, len(x))
         step = (batch.step * torch.tensor(np.exp(spread), dtype=torch.float32)).to(self.device)
-        masking = draw_masking(rng)
+        masking = self.draw_masking(rng)
         first, figures = self.code_intra(
             x[:, 0], step * LEVEL_STEPS[0], rng, self.config.part == "both", masking
         )
@@ -276,7 +296,7 @@ class MotionRun(Run):
         low, high = np.log((0.02, 0.5))
         step = torch.tensor(np.exp(low + (high - low) * places), dtype=torch.float32)
         planes, step = planes.to(self.device), step.to(self.device)
-        _, figures = self.code_intra(planes, step, rng, True, draw_masking(rng))
+        _, figures = self.code_intra(planes, step, rng, True, self.draw_masking(rng))
         return {**figures, "norm": self.finish_step()}
 
     # -- validation -----------------------------------------------------------------------------
@@ -285,10 +305,11 @@ class MotionRun(Run):
         """Code a window without learning; pictures in order of time, of part intra the first."""
         torch.manual_seed(0)  # of the noise in the estimate of bits
         x, step = window.x.to(self.device), window.step.to(self.device)
-        first, _ = self.code_intra(x[:, 0], step * LEVEL_STEPS[0], None, False)
+        masking = sum(MASKING) / 2 if self.similarity else 0.0
+        first, _ = self.code_intra(x[:, 0], step * LEVEL_STEPS[0], None, False, masking)
         coded = {0: first}
         if self.config.part != "intra":
-            coded |= self.code_inter(window, x, first, step, None, False)
+            coded |= self.code_inter(window, x, first, step, None, False, masking)
         return [coded[t] for t in sorted(coded)]
 
     def validate(self) -> None:
@@ -300,11 +321,6 @@ def intra_of(config: MotionConfig) -> MotionConfig:
     """A configuration without what it says of inter pictures alone."""
     return replace(config, inter_context=0, inter_context_blocks=0, inter_width=0,
                    inter_decoder_blocks=0)  # fmt: skip
-
-
-def draw_masking(rng: np.random.Generator) -> float:
-    """Of a batch: often none."""
-    return max(0.0, float(rng.uniform(-MOST_MASKING / 2, MOST_MASKING)))
 
 
 def jitter(step: Tensor, rng: np.random.Generator | None) -> Tensor:

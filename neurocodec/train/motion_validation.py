@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..codec.search import luma
+from ..similarity import ms_ssim
 from ..tokenizer.config import step_of_quality
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.patch import psnr, weighted_error
@@ -36,8 +38,9 @@ def validation_windows(clips: dict[str, Tensor], motion: bool) -> dict[str, list
 
 
 def validate(run: MotionRun, windows: dict[str, list[WindowBatch]]) -> None:
-    """Log, with averaged weights, D / lambda + R at the window's step, PSNR-YUV (6:1:1) and
-    estimated bits per pixel, and save a picture of the first window's last frames."""
+    """Log, with averaged weights, D / lambda + R (D squared error) at the window's step, PSNR-YUV
+    (6:1:1), estimated bits per pixel and, where it is aimed at, MS-SSIM; and save a picture of the
+    first window's last frames."""
     rows = []
     with run.averaged():
         for i, quality in enumerate(QUALITIES):
@@ -47,7 +50,9 @@ def validate(run: MotionRun, windows: dict[str, list[WindowBatch]]) -> None:
                 error = weighted_error(source, decoded).mean().item() / (source[0, 0].numel() * 4)
                 cost = error / (LAMBDA_PER_STEP2 * of_clip[i].step.item() ** 2) + bpp
                 quality_db = psnr(source.transpose(0, 1), decoded.transpose(0, 1))[3]
-                figures.append((cost, quality_db, bpp))
+                figures.append([cost, quality_db, bpp])
+                if run.similarity:
+                    figures[-1].append(ms_ssim(luma(source), luma(decoded)).mean().item())
                 _log(run, name, quality, figures[-1])
                 if len(figures) == 1:
                     rows.append((source[-1], decoded[-1], depth.float() / run.shape.stages))
@@ -64,5 +69,5 @@ def _decode(run: MotionRun, window: WindowBatch) -> tuple[Tensor, Tensor, Tensor
 
 
 def _log(run: MotionRun, name: str, quality: int, figures: Sequence[float]) -> None:
-    values = dict(zip(("cost", "psnr", "bpp"), figures, strict=True))
+    values = dict(zip(("cost", "psnr", "bpp", "ms_ssim"), figures, strict=False))
     run.log({"val": name, "step": run.done, "q": quality, **values})

@@ -16,6 +16,7 @@ from neurocodec.bench.ffmpeg import Ffmpeg
 from neurocodec.bench.metrics import MetricError, Pair
 from neurocodec.bench.y4m import open_y4m, write_y4m
 from neurocodec.errors import InputError
+from neurocodec.similarity import scales_of
 from tests.bench.conftest import planes, spoilt, write_pair
 
 
@@ -75,7 +76,7 @@ def ms_ssim_by_scikit_image(a: np.ndarray, b: np.ndarray, scales: int) -> float:
 def test_ms_ssim_against_scikit_image(width: int, height: int, scales: int) -> None:
     source = planes(1, width, height)
     a, b = source[0][0], spoilt(source, 20)[0][0]
-    assert metrics.scales_of(width, height) == scales
+    assert scales_of(width, height) == scales
     expected = ms_ssim_by_scikit_image(a, b, scales)
     assert metrics.plane_ms_ssim(a, b) == pytest.approx(expected, abs=2e-4)
     assert expected < 0.99
@@ -93,7 +94,7 @@ def test_one_scale_is_the_ssim_of_scikit_image_and_near_that_of_ffmpeg(
 
 
 def test_scales() -> None:
-    assert [metrics.scales_of(640, side) for side in (161, 160, 81, 80, 11, 10)] == [
+    assert [scales_of(640, side) for side in (161, 160, 81, 80, 11, 10)] == [
         5,
         4,
         4,

@@ -36,15 +36,16 @@ def test_defaults_are_those_of_the_configuration(cli: Cli, calls: list[Any]) -> 
 def test_options_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
     ended = cli(
         *TRAIN, "--config", "motion", "--part", "inter", "--other", "intra", "--windows", "w.pt",
-        "--count", "7", "--size", "tiny", "--steps", "9", "--batch", "2", "--learning-rate", "0.01",
-        "--seed", "3", "--val", "clips", "--resume", "--device", "cpu",
+        "--count", "7", "--distortion", "ms-ssim", "--size", "tiny", "--steps", "9", "--batch", "2",
+        "--learning-rate", "0.01", "--seed", "3", "--val", "clips", "--resume", "--device", "cpu",
     )  # fmt: skip
     assert ended.status == 0
     (((data, out, config, val), rest),) = calls
     assert (data, out, val) == (Path("data"), Path("run"), Path("clips"))
     assert config == motion_run.MotionTrainConfig(
-        size="tiny", part="inter", steps=9, batch=2, learning_rate=0.01, seed=3
-    )
+        size="tiny", part="inter", distortion="ms-ssim", steps=9, batch=2,
+        learning_rate=0.01, seed=3,
+    )  # fmt: skip
     assert rest["other"] == Path("intra")
     assert rest["windows"] == Path("w.pt")
     assert (rest["count"], rest["resume"], rest["device"]) == (7, True, "cpu")
@@ -126,6 +127,7 @@ def test_several_processes_where_one_is_meant(
         (("--config", "motion", "--images", "x"), ("--images", "motion")),
         (("--part", "intra"), ("--part", "magvit2")),
         (("--windows", "w.pt"), ("--windows", "magvit2")),
+        (("--distortion", "ms-ssim"), ("--distortion", "magvit2")),
         (("--config", "motion", "--frames", "9"), ("--frames", "motion")),
         (("--config", "motion", "--size", "paper"), ("--size paper", "tiny, small")),
         (("--config", "motion", "--crop", "64"), ("--crop", "part both")),

@@ -39,6 +39,21 @@ def test_a_good_prediction_costs_depth_zero() -> None:
     assert (depth == 0).all()
 
 
+def test_channels_count_by_their_steps() -> None:
+    """What is twice as large in a channel of twice the step is coded alike: depths, too."""
+    flat, shaped, r = LevelLFQ(16, 4, 4), LevelLFQ(16, 4, 4), residuals()
+    gain = torch.tensor([0.25, 4.0]).repeat(8)  # powers of two: nothing is rounded
+    with torch.no_grad():
+        shaped.log_gain[0] = gain.log()
+    step = torch.tensor(0.25)
+    expected, depths = flat.quantize(r, 0, step)
+    tokens, depth = shaped.quantize(r * gain, 0, step)
+    assert len(depths.unique()) > 2
+    assert (depth == depths).float().mean() > 0.98  # but for what the logarithm rounds
+    assert (tokens == expected).float().mean() > 0.98
+    assert (shaped.quantize(r, 0, step)[1] != depths).any()
+
+
 def test_levels_are_bounded() -> None:
     lfq = LevelLFQ(16, 4, 4)
     tokens, _ = lfq.quantize(torch.full((1, 16), -1e6), 0, torch.tensor(0.01))

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from neurocodec import models
+from neurocodec.errors import UsageError
+from neurocodec.similarity import ms_ssim
+from neurocodec.tokenizer.config import INTRA, MOTION_SIZES
+from neurocodec.tokenizer.motion_model import MotionTokenizer
+from neurocodec.train.motion_run import MotionRun, MotionTrainConfig
+from neurocodec.train.ms_ssim import shape_steps
+
+
+def natural(side: int) -> torch.Tensor:
+    """(1, S, S) in 0..1, with the spectrum that pictures have, amplitude falling as 1 / f."""
+    rng = np.random.default_rng(0)
+    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    f[0, 0] = np.inf
+    y = np.fft.ifft2(np.fft.fft2(rng.standard_normal((side, side))) / f).real
+    return torch.from_numpy((0.5 + 0.15 * y / y.std()).clip(0, 1)[None]).float()
+
+
+def cost_of_noise(picture: torch.Tensor, model: MotionTokenizer, channel: int) -> float:
+    """1 - MS-SSIM with noise in one channel of all cells, as large as its step says."""
+    torch.manual_seed(channel)
+    side = picture.shape[1] // 8
+    cells = torch.zeros(1, model.config.latent_dim, side, side)
+    signs = (torch.rand(side, side) < 0.5).float() * 2 - 1
+    cells[0, channel] = signs * 0.02 * model.lfq.log_gain[INTRA, channel].exp()
+    planes = F.pixel_shuffle(
+        F.conv2d(cells, model.intra.decoder.synthesis[:, :, None, None]), 4
+    )  # (1, 6, S/2, S/2)
+    return float(1 - ms_ssim(picture, picture + F.pixel_shuffle(planes[:, :4], 2)[:, 0]))
+
+
+def test_noise_of_all_frequencies_costs_about_the_same_with_shaped_steps() -> None:
+    picture, model = natural(192), MotionTokenizer(MOTION_SIZES["small"])
+    # the first channel is luma's mean, the last one of luma its highest frequency
+    luma = model.intra.encoder.analysis.view(-1, 6, 16)[:, :4].abs().sum((1, 2)) > 0
+    low, high = 0, int(luma.nonzero().max())
+    flat = cost_of_noise(picture, model, low) / cost_of_noise(picture, model, high)
+    shape_steps(model.lfq)
+    shaped = cost_of_noise(picture, model, low) / cost_of_noise(picture, model, high)
+    assert flat > 4
+    assert 1 < shaped < flat / 3
+
+
+def test_chroma_and_bases_keep_their_steps() -> None:
+    model = MotionTokenizer(MOTION_SIZES["small"])
+    shape_steps(model.lfq)
+    luma = model.intra.encoder.analysis.view(-1, 6, 16)[:, :4].abs().sum((1, 2)) > 0
+    assert (model.lfq.log_gain[:INTRA] == 0).all()
+    assert (model.lfq.log_gain[INTRA:, ~luma] == 0).all()
+    assert (model.lfq.log_gain[INTRA:, luma] != 0).all()
+
+
+def test_a_run_shapes_the_steps_of_the_bundle_it_starts_from(tmp_path: Path) -> None:
+    bundle = models.find("motion-small")
+    for distortion in ("mse", "ms-ssim"):
+        run = MotionRun(MotionTrainConfig(distortion=distortion), tmp_path / distortion, "cpu")
+        run.start_from_bundle(bundle)
+        shaped = distortion == "ms-ssim"
+        assert bool((run.model.lfq.log_gain[INTRA] != 0).any()) == shaped
+        assert bool((run.average["lfq.log_gain"][INTRA] != 0).any()) == shaped
+
+
+def test_unknown_distortion(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mse or ms-ssim"):
+        MotionRun(MotionTrainConfig(distortion="vmaf"), tmp_path, "cpu")
