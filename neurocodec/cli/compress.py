@@ -46,8 +46,8 @@ from . import options, print_json, printable
     "--tune",
     type=click.Choice(["psnr", "balanced", "ms-ssim", "grain"]),
     help="How much more error restless regions may hide than still ones: none, a little, or what "
-    "MS-SSIM likes best; or a little, and noise kept that could be averaged away.  "
-    "[default: balanced]",
+    "MS-SSIM likes best, with a model made for it; or a little, and noise kept that could be "
+    "averaged away.  [default: balanced]",
 )
 @click.option(
     "--entropy",

@@ -129,9 +129,10 @@ def compress(
     or path. gop: most frames between random access points, 1..1024, best one more than a multiple
     of eight; about four seconds if None. effort: fast, medium or slow, how hard to look for motion;
     slow also tries the lengths of mini-GOPs.
-    tune: psnr, balanced (the default) or ms-ssim, how much more error restless regions may hide
-    than still ones; or grain, as balanced, but noise is kept where it could be averaged away; of
-    models with motion.
+    tune: psnr, balanced (the default, unless the model is made for another) or ms-ssim, how much
+    more error restless regions may hide than still ones; or grain, as balanced, but noise is kept
+    where it could be averaged away; of models with motion. For ms-ssim there is a model of its own,
+    which is taken where none is given.
     entropy: what codes the tokens, "generator" or "adaptive"; by default the model's generator, if
     it has one. steps: of the generator's schedule, 1..16, by default 4: more are slower
     and up to 8 a little smaller.
@@ -174,13 +175,14 @@ def compress(
         raise UsageError(f"{src}: input and output are the same file")
     if os.fspath(dst) != STDOUT:
         check_output(dst, overwrite)
-    bundle, where = models.find(model), choose_device(device)
+    wanted = model or (models.TUNED.get(tune) if tune else None)
+    bundle, where = models.find(wanted), choose_device(device)
     model_of_tokens = bundle.entropy(bundle.entropy_number(entropy))
     if steps is not None and model_of_tokens.generator is None:
         raise UsageError("steps are of a generator's schedule, and none is used")
     if tune is not None and not bundle.is_motion:
         raise UsageError(f"tune {tune}: model {bundle.name} cannot be tuned")
-    masking, how = TUNES[tune or DEFAULT_TUNE], EFFORTS[effort]
+    masking, how = TUNES[tune or bundle.tune or DEFAULT_TUNE], EFFORTS[effort]
     if tune == GRAIN:
         how = replace(how, reach=0)
     if threads is not None:

@@ -38,6 +38,7 @@ class GopStream:
         self._anchors = (0, 0)  # displays of the last two
         self._anchor_tokens: dict[int, LatentTokens] = {}
         self._anchor_small: Thumbnail | None = None
+        self._length_before = LONG  # of the last mini-GOPs
         self._waiting: list[tuple[Tensor, Thumbnail]] = []
         self._tried: int | None = None  # what the last trial chose
         self._since = 0  # groups since then
@@ -61,7 +62,7 @@ class GopStream:
         assert self._anchor_small is not None
         small = [self._anchor_small, *(small for _, small in waiting)]
         group = [planes for planes, _ in waiting]
-        length = self._length(small, group)
+        length = self._length_before = self._length(small, group)
         for item in self._loop.mini_gops(self._anchors, group, length):
             if item.picture.level == ANCHOR:
                 self._anchors = self._anchors[1], item.picture.display
@@ -74,13 +75,13 @@ class GopStream:
         """Of mini-GOPs. A trial is made where there is something to choose, and not in every group:
         what it found is taken to hold for a while."""
         if not self._trials:
-            return mini_gop_length(small[0], small[1:])
+            return mini_gop_length(small[0], small[1:], self._length_before)
         if is_still(small):
             return LONG
         self._since += 1
         if self._tried is None or self._since >= self._trials:
             if len(group) < LONG:
-                return self._tried or mini_gop_length(small[0], small[1:])
+                return self._tried or mini_gop_length(small[0], small[1:], self._length_before)
             assert self._entropy is not None
             known = {k: before_of(tokens) for k, tokens in self._anchor_tokens.items()}
             self._tried = best_length(

@@ -14,10 +14,14 @@ from ..entropy.structure import ANCHOR, INTRA, Picture, regular
 Thumbnail = NDArray[np.uint8]
 _SHORT_SIDE = 90  # pixels of a thumbnail, about
 LONG, SHORT = 8, 2  # frames of a mini-GOP
-# What steps from picture to picture, of one frame each, and mini-GOPs of SHORT may be estimated to
-# need, relative to one of LONG; see docs/decisions.md, "how long mini-GOPs are"
-_STEPS_PAY, _SHORT_PAY = 0.93, 1.02
-_STILL = 0.3  # bits a sample below which frames differ by so little that noise would decide
+# What mini-GOPs of SHORT and steps from picture to picture, of one frame each, may be estimated to
+# need, relative to one of LONG; steps more where there is much new in each picture, by bits a
+# sample over one; and more where they have been chosen before. docs/decisions.md, "how long
+# mini-GOPs are"
+_SHORT_PAY, _STEPS_PAY, _STEPS_PAY_MORE, _STEPS_STAY = 1.02, 0.93, 0.06, 1.01
+# Bits a sample below which frames differ by so little that noise would decide between all, and
+# whether to go step by step
+_STILL, _QUIET = 0.3, 0.6
 _CODED = 4.0  # squared error of a thumbnail that begins to cost
 _FLOW_SIDE = 32  # pixels: OpenCV's DIS flow reads beyond pictures that are smaller
 _CUT_FLOOR = 10.0  # grey levels: mean change below which nothing is a cut
@@ -85,9 +89,9 @@ def compensated_error(frame: Thumbnail, *references: Thumbnail) -> float:
     return float(_errors(frame, references).mean())
 
 
-def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail]) -> int:
+def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail], before: int = LONG) -> int:
     """Frames of each of the mini-GOPs as which the frames after the anchor, at most LONG, are best
-    coded: LONG (all of them), SHORT or 1.
+    coded: LONG (all of them), SHORT or 1. before: of those before them.
 
     Pictures far apart let those between profit from both sides, where motion explains them; where
     it does not, steps from each picture to the next cost less than the one far step.
@@ -97,7 +101,11 @@ def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail]) -> int:
     if _still(whole, frames):
         return LONG
     steps = _bits(frames, 1)
-    if steps < _STEPS_PAY * whole:
+    each = whole / len(following)
+    pay = _STEPS_PAY + _STEPS_PAY_MORE * max(0, each - 1)
+    if before == 1:
+        pay = max(pay, _STEPS_STAY)
+    if each > _QUIET and steps < pay * whole:
         return 1
     return SHORT if max(steps, _bits(frames, SHORT)) < _SHORT_PAY * whole else LONG
 

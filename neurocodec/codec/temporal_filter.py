@@ -79,6 +79,7 @@ class TemporalFilter:
         self._step, self._reach = step, reach
         self._frames: dict[int, Frame] = {}  # by place in the GOP
         self._next = self._count = 0  # to give, that came
+        self._lengths = {0: LONG}  # of mini-GOPs, by where they end
 
     def add(self, frame: Frame) -> Iterator[Frame]:
         self._frames[self._count] = frame
@@ -108,6 +109,11 @@ class TemporalFilter:
     def _leads(self, at: int) -> bool:
         """Whether mini-GOPs of more than a frame end here, or begin with the first frame."""
         end = max(at, LONG)
-        places = range(end - LONG, end + 1)
-        small = [thumbnail(self._frames[k].y) for k in places if k in self._frames]
-        return len(small) > 1 and mini_gop_length(small[0], small[1:]) > 1
+        if end not in self._lengths:
+            places = range(end - LONG, end + 1)
+            small = [thumbnail(self._frames[k].y) for k in places if k in self._frames]
+            if len(small) == 1:
+                return False
+            before = self._lengths[end - LONG]
+            self._lengths = {end: mini_gop_length(small[0], small[1:], before)}
+        return self._lengths[end] > 1

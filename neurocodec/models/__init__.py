@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 DEFAULT = "motion-small"
 DIAL = {"fast": "motion-fast", "default": DEFAULT}  # speed or size, by the name of a choice
+TUNED = {"ms-ssim": "motion-ms-ssim"}  # by what a file is tuned for, where the default is not meant
 # What is accepted of a bundle. Its networks have no more parameters than the file has bytes.
 MAX_BUNDLE_BYTES = 1 << 31
 MAX_CHANNELS = 2048
@@ -75,6 +76,13 @@ def build(config: TokenizerConfig | MotionConfig) -> nn.Module:
     return Tokenizer(config)
 
 
+def tune_of(card: dict[str, Any]) -> str | None:
+    """As ``Bundle.tune``."""
+    config = card.get("config")
+    distortion = config.get("distortion") if isinstance(config, dict) else None
+    return distortion if isinstance(distortion, str) and distortion in TUNED else None
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A model bundle on disk; weights are read when asked for."""
@@ -90,6 +98,11 @@ class Bundle:
     @property
     def is_motion(self) -> bool:
         return self.config.family == "motion"
+
+    @property
+    def tune(self) -> str | None:
+        """What it was trained to be tuned for, see ``TUNES``; None where nothing is said."""
+        return tune_of(self.card)
 
     def entropy_number(self, entropy: str | None = None) -> int:
         """Number, as in a file's header, of the entropy model "generator" or "adaptive"; by default

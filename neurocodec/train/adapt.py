@@ -32,7 +32,10 @@ def configuration(bundle: models.Bundle, steps: int) -> TrainConfig | MotionTrai
     if size is None:
         raise UsageError(f"{bundle.name}: not of a size that can be trained on")
     kind = MotionTrainConfig if bundle.is_motion else TrainConfig
-    return kind(size=size, steps=steps, learning_rate=LEARNING_RATE, warm_up=min(100, steps))
+    config = kind(size=size, steps=steps, learning_rate=LEARNING_RATE, warm_up=min(100, steps))
+    if isinstance(config, MotionTrainConfig) and bundle.tune is not None:
+        config.distortion = bundle.tune
+    return config
 
 
 def adapt(
@@ -69,7 +72,7 @@ def adapt(
     tokenizer = load_tokenizer(load_checkpoint(out))
     card = {**bundle.card, "adapted": {"from": bundle.hash.hex(), "steps": steps}}
     crop = min(config.crop, PRIOR_CROP)
-    prior = gathered_prior(tokenizer, data, clips, PRIOR_FRAMES, crop, footage=True)
+    prior = gathered_prior(tokenizer, data, clips, PRIOR_FRAMES, crop, True, bundle.tune)
     target = out / RESULT
     models.write_bundle(target, f"{bundle.name}-adapted", tokenizer, prior, card, generator)
     return target

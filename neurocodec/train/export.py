@@ -91,7 +91,7 @@ def export(
     tokenizer.eval().requires_grad_(False)
     prior = _no_counts(config)
     if data is not None:
-        prior = gathered_prior(tokenizer, data, clips, frames, crop)
+        prior = gathered_prior(tokenizer, data, clips, frames, crop, tune=models.tune_of(card))
     models.write_bundle(target, target.stem, tokenizer, prior, card, parts)
 
 
@@ -104,17 +104,16 @@ def load_tokenizer(state: dict[str, Any]) -> Any:
 
 
 def gathered_prior(
-    tokenizer: Any, data: Path, clips: int, frames: int, crop: int, footage: bool = False
-) -> Prior:
+    tokenizer: Any, data: Path, clips: int, frames: int, crop: int, footage: bool = False,
+    tune: str | None = None,
+) -> Prior:  # fmt: skip
     """Counts of the entropy model over ``clips`` clips of a folder, at many qualities. footage: it
-    is one's own, see ``load_footage``."""
-    is_motion = isinstance(tokenizer.config, MotionConfig)
-    gather: Any = gather_motion_prior if is_motion else gather_prior
+    is one's own, see ``load_footage``. tune: see ``tokenized``."""
     planes = crops(data, clips, frames, crop, footage)
-    prior: Prior = gather(
-        tokenizer, models.token_shape(tokenizer.config), planes, clips, frames, crop
-    )
-    return prior
+    shape = models.token_shape(tokenizer.config)
+    if isinstance(tokenizer.config, MotionConfig):
+        return gather_motion_prior(tokenizer, shape, planes, clips, frames, crop, tune)
+    return gather_prior(tokenizer, shape, planes, clips, frames, crop)
 
 
 def _no_counts(config: TokenizerConfig | MotionConfig) -> Prior:
@@ -146,7 +145,7 @@ class _Gatherer:
 
 def gather_motion_prior(
     tokenizer: MotionTokenizer, shape: TokenShape, planes: Iterable[Tensor], clips: int,
-    frames: int, crop: int,
+    frames: int, crop: int, tune: str | None = None,
 ) -> Prior:  # fmt: skip
     """Counts of the entropy model over clips (1, 6, T, H/2, W/2), each at one of many qualities."""
     cells = crop // 8
@@ -156,7 +155,7 @@ def gather_motion_prior(
         coder, bits = PictureCoder(shape, empty, (cells, cells), frames), BitEncoder()
         gatherer.adopt("", coder.tokens)
         gatherer.adopt(MOTION_PREFIX, coder.motion)
-        for tokens in tokenized(tokenizer, clip, step_of_quality(quality_of(i))):
+        for tokens in tokenized(tokenizer, clip, step_of_quality(quality_of(i)), tune=tune):
             coder.code(bits, tokens)
         _report(i, clips, bits, clip)
     return gatherer.prior()

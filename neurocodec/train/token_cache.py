@@ -88,9 +88,10 @@ def quality_of(clip: int) -> float:
 
 
 def tokenized(
-    tokenizer: Any, planes: Tensor, step: float, effort: str = "medium"
+    tokenizer: Any, planes: Tensor, step: float, effort: str = "medium", tune: str | None = None
 ) -> Iterator[Tokens]:
-    """Tokens of a clip (1, 6, T, H/2, W/2) of whole cells, as one GOP, tuned as by default."""
+    """Tokens of a clip (1, 6, T, H/2, W/2) of whole cells, as one GOP, tuned as by default if
+    ``tune`` does not say how."""
     if tokenizer.config.family != "motion":
         with torch.inference_mode(), autocast(_CPU):
             steps = torch.tensor([step])
@@ -102,7 +103,7 @@ def tokenized(
         return
     size = (planes.shape[4] * 2, planes.shape[3] * 2)
     frames = [Frame(*yuv, pts) for pts, yuv in enumerate(crop_planes(planes, size))]
-    masking = TUNES[DEFAULT_TUNE]
+    masking = TUNES[tune or DEFAULT_TUNE]
     for item in tokenize_pictures(
         frames, tokenizer, step, len(frames), _CPU, EFFORTS[effort], False, masking=masking
     ):
@@ -347,7 +348,8 @@ def make_cache(
     videos = crops_of(sources.videos, clips, frames, crop, seed)
     for clip, planes in enumerate(itertools.chain(videos, single)):
         step = round(step_of_quality(quality_of(clip)) * STEP_ONE)
-        maker.add(list(tokenized(tokenizer, planes, step / STEP_ONE, effort)), grid, step)
+        items = tokenized(tokenizer, planes, step / STEP_ONE, effort, bundle.tune)
+        maker.add(list(items), grid, step)
         if clip % 10 == 0:
             logger.info("%d of %d clips", clip, clips + len(pictures))
     return maker.cache(len(sources.videos))

@@ -93,9 +93,9 @@ def noisy(frames: Sequence, sigma: float) -> Sequence:
     return [(f + noise.normal(0, sigma, f.shape)).clip(0, 255).astype(np.uint8) for f in frames]
 
 
-def length_of(frames: Sequence) -> int:
+def length_of(frames: Sequence, before: int = LONG) -> int:
     small = [thumbnail(f) for f in frames]
-    return mini_gop_length(small[0], small[1:])
+    return mini_gop_length(small[0], small[1:], before)
 
 
 def test_mini_gops_are_long_where_motion_explains_pictures_far_apart() -> None:
@@ -111,7 +111,21 @@ def test_mini_gops_are_short_where_motion_does_not_reach_far() -> None:
 
 
 def test_clean_pictures_that_grow_fast_go_step_by_step() -> None:
-    assert length_of(zoom(8, 9, 0.04)) == 1
+    assert length_of(zoom(8, 9, 0.08)) == 1
+
+
+def test_where_little_is_new_noise_does_not_decide_for_steps() -> None:
+    assert length_of(zoom(8, 9, 0.04)) == SHORT
+
+
+def test_where_much_is_new_in_each_picture_steps_need_not_be_better_by_much() -> None:
+    assert length_of(noisy(pan(8, 9, 6), 8)) == 1
+
+
+def test_where_there_were_steps_they_go_on_unless_they_are_worse() -> None:
+    frames = noisy(pan(8, 9, 4), 4)
+    assert [length_of(frames, before) for before in (LONG, SHORT, 1)] == [SHORT, SHORT, 1]
+    assert length_of(noisy(pan(8, 9, 2), 4), 1) == LONG
 
 
 def test_for_a_last_frame_there_is_nothing_to_choose() -> None:
