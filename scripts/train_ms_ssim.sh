@@ -9,8 +9,8 @@ bundle=$1 data=$2 out=$3 run=${4:-runs/ms-ssim}
 
 intra_steps=2400       # of three crops of 192 x 192: 0.35 s each
 windows=1040           # of nine frames, searched once: 0.2 s each
-inter_steps=6000       # of three windows and four of their pictures, in closed loop: 0.8 s each
-generator_steps=7000   # 0.3 s each
+inter_steps=4400       # of three windows and four of their pictures, in closed loop: 0.8 s each
+generator_steps=5500   # 0.3 s each
 clips=200 photos=120   # whose tokens the generator learns
 
 train() { # part, further options

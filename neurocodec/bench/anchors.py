@@ -242,7 +242,7 @@ class Neurocodec(Codec):
 
     def missing(self) -> str | None:
         try:
-            models.find(self.model)
+            models.find(self.model, self.tune)
         except ModelError as error:
             return str(error)
         return None
@@ -267,7 +267,7 @@ class Neurocodec(Codec):
     def identity(self) -> dict[str, str]:
         from .versions import code_hash
 
-        bundle = models.find(self.model)
+        bundle = models.find(self.model, self.tune)
         return {
             "neurocodec": __version__,
             "code": code_hash(),

@@ -175,8 +175,7 @@ def compress(
         raise UsageError(f"{src}: input and output are the same file")
     if os.fspath(dst) != STDOUT:
         check_output(dst, overwrite)
-    wanted = model or (models.TUNED.get(tune) if tune else None)
-    bundle, where = models.find(wanted), choose_device(device)
+    bundle, where = models.find(model, tune), choose_device(device)
     model_of_tokens = bundle.entropy(bundle.entropy_number(entropy))
     if steps is not None and model_of_tokens.generator is None:
         raise UsageError("steps are of a generator's schedule, and none is used")

@@ -304,9 +304,10 @@ def generator_parts(bundle: Bundle) -> GeneratorParts | None:
     return bundle._generator_parts(bundle.generator_config)
 
 
-def find(model: str | None = None) -> Bundle:
-    """A bundle by name, path or choice of the DIAL; the default one for None. Raises ModelError."""
-    model = model or "default"
+def find(model: str | None = None, tune: str | None = None) -> Bundle:
+    """A bundle by name, path or choice of the DIAL; for None the one made for a tune, if there is
+    one, or the default. Raises ModelError."""
+    model = model or TUNED.get(tune or "", "default")
     model = DIAL.get(model, model)
     if model.endswith(".safetensors") or os.sep in model:
         return read_bundle(model)

@@ -1,5 +1,6 @@
 """Choice of bundles, and their sizes."""
 
+import itertools
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
-from neurocodec.errors import ModelError
+from neurocodec.codec.picture_encoder import TUNES
+from neurocodec.codec.tokens import picture_head
+from neurocodec.errors import ModelError, UsageError
 from neurocodec.tokenizer.config import MOTION_SIZES, MotionConfig, config_from_dict
 from neurocodec.tokenizer.motion_model import MotionTokenizer
 from tests.conftest import tiny_motion_tokenizer, write_clip
@@ -33,6 +36,41 @@ def test_a_file_of_the_fast_model_says_so_and_plays(tmp_path: Path) -> None:
     with Reader(tmp_path / "out.nc") as reader:
         assert reader.header.model_name == "motion-fast"
     assert neurocodec.decompress(tmp_path / "out.nc", tmp_path / "back.y4m").frames == 3
+
+
+def test_what_a_file_is_tuned_for_chooses_the_model_and_the_other_way_round(
+    tmp_path: Path,
+) -> None:
+    source, out = write_clip(tmp_path / "in.mkv", 3, 32, 24), tmp_path / "out.nc"
+    found = {}
+    for tune, model in itertools.product((None, "ms-ssim", "psnr"), (None, "small", "ms-ssim")):
+        name = model and f"motion-{model}"
+        neurocodec.compress(source, out, tune=tune, model=name, overwrite=True)
+        with Reader(out) as reader:
+            gop = reader.read_gop(reader.gops[0])
+            assert gop is not None
+            found[tune, model] = reader.header.model_name, picture_head(gop[0])[1]
+    small, other = "motion-small", "motion-ms-ssim"
+    assert found == {
+        (None, None): (small, TUNES["balanced"]),
+        (None, "small"): (small, TUNES["balanced"]),
+        (None, "ms-ssim"): (other, TUNES["ms-ssim"]),
+        ("ms-ssim", None): (other, TUNES["ms-ssim"]),
+        ("ms-ssim", "small"): (small, TUNES["ms-ssim"]),
+        ("ms-ssim", "ms-ssim"): (other, TUNES["ms-ssim"]),
+        ("psnr", None): (small, TUNES["psnr"]),
+        ("psnr", "small"): (small, TUNES["psnr"]),
+        ("psnr", "ms-ssim"): (other, TUNES["psnr"]),
+    }
+    with pytest.raises(UsageError, match="tune 'ssim'"):
+        neurocodec.compress(source, out, tune="ssim", overwrite=True)
+
+
+def test_cards_say_what_a_bundle_is_tuned_for() -> None:
+    assert models.find("motion-ms-ssim").tune == "ms-ssim"
+    assert models.find("motion-small").tune is None
+    for card in ({}, {"config": None}, {"config": {"distortion": ["ms-ssim"]}}):
+        assert models.tune_of(card) is None
 
 
 def test_inter_networks_have_their_own_sizes() -> None:

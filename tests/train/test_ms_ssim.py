@@ -9,8 +9,9 @@ from neurocodec import models
 from neurocodec.errors import UsageError
 from neurocodec.similarity import ms_ssim
 from neurocodec.tokenizer.config import INTRA, MOTION_SIZES
-from neurocodec.tokenizer.motion_model import MotionTokenizer
-from neurocodec.train.motion_run import MotionRun, MotionTrainConfig
+from neurocodec.tokenizer.motion_model import CodedPicture, MotionTokenizer
+from neurocodec.train import motion_run
+from neurocodec.train.motion_run import MotionRun, MotionTrainConfig, cost_of
 from neurocodec.train.ms_ssim import shape_steps
 
 
@@ -55,6 +56,42 @@ def test_chroma_and_bases_keep_their_steps() -> None:
     assert (model.lfq.log_gain[:INTRA] == 0).all()
     assert (model.lfq.log_gain[INTRA:, ~luma] == 0).all()
     assert (model.lfq.log_gain[INTRA:, luma] != 0).all()
+
+
+def test_of_two_decodings_of_the_same_error_the_one_that_keeps_structure_costs_less() -> None:
+    y = natural(64)
+    planes = torch.cat([F.pixel_unshuffle(y[None], 2), torch.full((1, 2, 32, 32), 0.5)], 1)
+    faded = y.mean() + 0.8 * (y - y.mean())
+    error = (faded - y).square().mean().sqrt()
+    step, depth, bits = torch.tensor([0.1]), torch.zeros(1, 8, 8), torch.zeros(1)
+
+    def cost(decoded: torch.Tensor, similarity: bool) -> float:
+        out = torch.cat([F.pixel_unshuffle(decoded[None], 2), planes[:, 4:]], 1)
+        coded = CodedPicture(out, depth, bits, depth, step.view(1, 1, 1, 1))
+        return float(cost_of(planes, coded, step, similarity))
+
+    brighter = y + error  # as far off, but all structure is there
+    assert cost(faded, False) == pytest.approx(cost(brighter, False), rel=1e-3)
+    assert cost(faded, True) > 1.2 * cost(brighter, True)
+    assert cost(y, True) < 1e-3
+
+
+def test_pictures_are_judged_by_ms_ssim_but_not_their_bases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = []
+    real = motion_run.dissimilarity
+
+    def record(planes: torch.Tensor, coded: CodedPicture, step: torch.Tensor) -> torch.Tensor:
+        judged.append(tuple(planes.shape[2:]))
+        return real(planes, coded, step)
+
+    monkeypatch.setattr(motion_run, "dissimilarity", record)
+    x = torch.cat([F.pixel_unshuffle(natural(64)[None], 2), torch.full((1, 2, 32, 32), 0.5)], 1)
+    for distortion, expected in (("mse", []), ("ms-ssim", [(32, 32)])):
+        config = MotionTrainConfig(size="tiny", part="intra", distortion=distortion)
+        MotionRun(config, tmp_path, "cpu").intra_step(x)
+        assert judged == expected
 
 
 def test_a_run_shapes_the_steps_of_the_bundle_it_starts_from(tmp_path: Path) -> None:
