@@ -75,13 +75,13 @@ class GopStream:
         """Of mini-GOPs. A trial is made where there is something to choose, and not in every group:
         what it found is taken to hold for a while."""
         if not self._trials:
-            return mini_gop_length(small[0], small[1:], self._length_before)
+            return self._estimated_length(small)
         if is_still(small):
             return LONG
         self._since += 1
         if self._tried is None or self._since >= self._trials:
             if len(group) < LONG:
-                return self._tried or mini_gop_length(small[0], small[1:], self._length_before)
+                return self._tried or self._estimated_length(small)
             assert self._entropy is not None
             known = {k: before_of(tokens) for k, tokens in self._anchor_tokens.items()}
             self._tried = best_length(
@@ -89,6 +89,9 @@ class GopStream:
             )
             self._since = 0
         return self._tried
+
+    def _estimated_length(self, small: list[Thumbnail]) -> int:
+        return mini_gop_length(small[0], small[1:], self._loop.step, self._length_before)
 
 
 def _filtered(

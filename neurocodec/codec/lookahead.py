@@ -16,9 +16,10 @@ _SHORT_SIDE = 90  # pixels of a thumbnail, about
 LONG, SHORT = 8, 2  # frames of a mini-GOP
 # What mini-GOPs of SHORT and steps from picture to picture, of one frame each, may be estimated to
 # need, relative to one of LONG; steps more where there is much new in each picture, by bits a
-# sample over one; and more where they have been chosen before. docs/decisions.md, "how long
-# mini-GOPs are"
+# sample over one, unless the quantizer's step is coarser than _FINE; and more where they have been
+# chosen before. docs/decisions.md, "how long mini-GOPs are"
 _SHORT_PAY, _STEPS_PAY, _STEPS_PAY_MORE, _STEPS_STAY = 1.02, 0.93, 0.06, 1.01
+_FINE = 0.32
 # Bits a sample below which frames differ by so little that noise would decide between all, and
 # whether to go step by step
 _STILL, _QUIET = 0.3, 0.6
@@ -89,9 +90,12 @@ def compensated_error(frame: Thumbnail, *references: Thumbnail) -> float:
     return float(_errors(frame, references).mean())
 
 
-def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail], before: int = LONG) -> int:
+def mini_gop_length(
+    anchor: Thumbnail, following: Sequence[Thumbnail], step: float, before: int = LONG
+) -> int:
     """Frames of each of the mini-GOPs as which the frames after the anchor, at most LONG, are best
-    coded: LONG (all of them), SHORT or 1. before: of those before them.
+    coded: LONG (all of them), SHORT or 1. step: of the GOP's quantizer. before: frames of the
+    mini-GOPs before them.
 
     Pictures far apart let those between profit from both sides, where motion explains them; where
     it does not, steps from each picture to the next cost less than the one far step.
@@ -102,7 +106,7 @@ def mini_gop_length(anchor: Thumbnail, following: Sequence[Thumbnail], before: i
         return LONG
     steps = _bits(frames, 1)
     each = whole / len(following)
-    pay = _STEPS_PAY + _STEPS_PAY_MORE * max(0, each - 1)
+    pay = _STEPS_PAY + _STEPS_PAY_MORE * max(0, each - 1) * min(1, (_FINE / step) ** 3)
     if before == 1:
         pay = max(pay, _STEPS_STAY)
     if each > _QUIET and steps < pay * whole:

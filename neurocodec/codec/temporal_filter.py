@@ -115,5 +115,5 @@ class TemporalFilter:
             if len(small) == 1:
                 return False
             before = self._lengths[end - LONG]
-            self._lengths = {end: mini_gop_length(small[0], small[1:], before)}
+            self._lengths = {end: mini_gop_length(small[0], small[1:], self._step, before)}
         return self._lengths[end] > 1

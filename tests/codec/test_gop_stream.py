@@ -26,6 +26,7 @@ class Recorder:
     """In place of an encoder of pictures: says which ones it got, and the number in each."""
 
     mini_gops = PictureEncoder.mini_gops
+    step = 0.1
 
     def __init__(self, trials: int = 0) -> None:
         self.effort = replace(EFFORTS["medium"], trials=trials)
@@ -51,7 +52,9 @@ def test_eight_frames_are_one_mini_gop_or_several(
     chosen: list[int], lengths: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = iter(chosen)
-    monkeypatch.setattr(gop_stream, "mini_gop_length", lambda anchor, rest, before: next(given))
+    monkeypatch.setattr(
+        gop_stream, "mini_gop_length", lambda anchor, rest, step, before: next(given)
+    )
     found = coded(GopStream(Recorder()), 21)  # type: ignore[arg-type]
     assert [item.picture for item in found] == regular(lengths, 21)
     assert all(item.picture.display == item.parts[0] for item in found)
@@ -87,7 +90,7 @@ def test_trials_are_made_every_so_many_groups(
     monkeypatch.setattr(gop_stream, "best_length", best)
     monkeypatch.setattr(gop_stream, "before_of", lambda tokens: tokens)
     monkeypatch.setattr(gop_stream, "is_still", lambda frames: next(groups) in still)
-    monkeypatch.setattr(gop_stream, "mini_gop_length", lambda anchor, rest, before: 4)
+    monkeypatch.setattr(gop_stream, "mini_gop_length", lambda anchor, rest, step, before: 4)
     stream = GopStream(Recorder(trials), entropy=object())  # type: ignore[arg-type]
     found = coded(stream, 41)
     assert len(calls) == tried

@@ -93,9 +93,9 @@ def noisy(frames: Sequence, sigma: float) -> Sequence:
     return [(f + noise.normal(0, sigma, f.shape)).clip(0, 255).astype(np.uint8) for f in frames]
 
 
-def length_of(frames: Sequence, before: int = LONG) -> int:
+def length_of(frames: Sequence, before: int = LONG, step: float = 0.1) -> int:
     small = [thumbnail(f) for f in frames]
-    return mini_gop_length(small[0], small[1:], before)
+    return mini_gop_length(small[0], small[1:], step, before)
 
 
 def test_mini_gops_are_long_where_motion_explains_pictures_far_apart() -> None:
@@ -119,7 +119,8 @@ def test_where_little_is_new_noise_does_not_decide_for_steps() -> None:
 
 
 def test_where_much_is_new_in_each_picture_steps_need_not_be_better_by_much() -> None:
-    assert length_of(noisy(pan(8, 9, 6), 8)) == 1
+    frames = noisy(pan(8, 9, 6), 8)
+    assert [length_of(frames, step=step) for step in (0.02, 0.3, 0.6)] == [1, 1, SHORT]
 
 
 def test_where_there_were_steps_they_go_on_unless_they_are_worse() -> None:

@@ -87,7 +87,7 @@ def test_finer_steps_are_filtered_less() -> None:
 def test_frames_come_in_order_and_as_soon_as_can_be(
     frames: int, reach: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(temporal_filter, "mini_gop_length", lambda anchor, rest, before: 8)
+    monkeypatch.setattr(temporal_filter, "mini_gop_length", lambda anchor, rest, step, before: 8)
     noisy, _ = clips(frames, 2)
     noisy = [replace(frame, pts=10 * i) for i, frame in enumerate(noisy)]
     stream, found, held = TemporalFilter(STEP, reach), [], []
@@ -113,7 +113,10 @@ def test_in_chains_of_single_steps_frames_stay(monkeypatch: pytest.MonkeyPatch) 
     noisy, _ = clips(30, 0)
     asked, befores = [], []
 
-    def length(anchor: NDArray[np.uint8], rest: list[NDArray[np.uint8]], before: int) -> int:
+    def length(
+        anchor: NDArray[np.uint8], rest: list[NDArray[np.uint8]], step: float, before: int
+    ) -> int:
+        assert step == STEP
         befores.append(before)
         asked.append([next(k for k, f in enumerate(noisy) if s is f.y) for s in (anchor, *rest)])
         return 2 if len(asked) == 2 else 1
@@ -149,7 +152,7 @@ def test_compress_filters_unless_grain_is_to_stay(
         return frame
 
     monkeypatch.setattr(temporal_filter, "filtered", record)
-    monkeypatch.setattr(temporal_filter, "mini_gop_length", lambda anchor, rest, before: 8)
+    monkeypatch.setattr(temporal_filter, "mini_gop_length", lambda anchor, rest, step, before: 8)
     clip = write_clip(tmp_path / "a.mkv", 12, 64, 48)
     compress(clip, tmp_path / "a.nc", model=str(tiny_motion), gop=20, tune=tune, effort=effort)
     distance = seen[1][0] // 8 if seen else 1
