@@ -126,3 +126,13 @@ def test_footage_is_as_large_as_it_will_be_coded_and_from_all_over(tmp_path: Pat
     assert names == ["camera", *(e.name for e in list_media(data)[1:FOOTAGE_CLIPS])]
     with pytest.raises(DataError, match="no video of 99 frames"):
         load_footage(data, 99, 32)
+
+
+def test_what_a_bundle_is_tuned_for_is_aimed_at_when_it_is_adapted() -> None:
+    found = {
+        name: configuration(models.find(name), 5) for name in ("motion-small", "motion-ms-ssim")
+    }
+    assert [c.distortion for c in found.values() if isinstance(c, MotionTrainConfig)] == [
+        "mse",
+        "ms-ssim",
+    ]

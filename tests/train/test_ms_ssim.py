@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from neurocodec import models
+from neurocodec.codec.frames import pad_planes
+from neurocodec.codec.tokens import PictureTokens
 from neurocodec.errors import UsageError
 from neurocodec.similarity import ms_ssim
 from neurocodec.tokenizer.config import INTRA, MOTION_SIZES
@@ -13,6 +15,8 @@ from neurocodec.tokenizer.motion_model import CodedPicture, MotionTokenizer
 from neurocodec.train import motion_run
 from neurocodec.train.motion_run import MotionRun, MotionTrainConfig, cost_of
 from neurocodec.train.ms_ssim import shape_steps
+from neurocodec.train.token_cache import tokenized
+from tests.conftest import moving_picture
 
 
 def natural(side: int) -> torch.Tensor:
@@ -107,3 +111,19 @@ def test_a_run_shapes_the_steps_of_the_bundle_it_starts_from(tmp_path: Path) -> 
 def test_unknown_distortion(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mse or ms-ssim"):
         MotionRun(MotionTrainConfig(distortion="vmaf"), tmp_path, "cpu")
+
+
+def test_tokens_to_learn_from_are_masked_as_a_tune_says() -> None:
+    planes = pad_planes(moving_picture(3, 64, 64))
+    bundle = models.find("motion-ms-ssim")
+
+    def tokens(tune: str | None) -> list[np.ndarray]:
+        found = tokenized(bundle.tokenizer(), planes, 0.1, "fast", tune)
+        return [item.parts[-1].tokens for item in found if isinstance(item, PictureTokens)]
+
+    differ = [
+        not np.array_equal(a, b) for a, b in zip(tokens("ms-ssim"), tokens("balanced"), strict=True)
+    ]
+    assert any(differ)
+    for a, b in zip(tokens(None), tokens("balanced"), strict=True):
+        assert np.array_equal(a, b)
