@@ -31,8 +31,9 @@ def list_models(as_json: bool) -> None:
     if as_json:
         print_json({"models": rows})
         return
+    chosen = models.DIAL | {f"--tune {tune}": name for tune, name in models.TUNED.items()}
     for row in rows:
-        mark = "".join(f"  ({k})" for k, name in models.DIAL.items() if name == row["name"])
+        mark = "".join(f"  ({k})" for k, name in chosen.items() if name == row["name"])
         click.echo(
             f"{printable(str(row['name'])):20} {str(row['hash'])[:16]} "
             f"{row['bytes']:>9} bytes{mark}"

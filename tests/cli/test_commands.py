@@ -122,6 +122,7 @@ def test_names_fit_for_a_terminal(cli: Cli, clip: Path, tiny: Path, tmp_path: Pa
 def test_models(cli: Cli, tiny: Path) -> None:
     ended = cli("models", "list")
     assert "(default)" in ended.out
+    assert "(--tune ms-ssim)" in ended.out
     assert len(ended.out.splitlines()) >= 1
     assert "tokenizer" in cli("models", "show", tiny).out
     assert cli("models", "show").status == 0
