@@ -11,8 +11,7 @@ import numpy as np
 from ..bitstream.payloads import STEP_ONE, AudioPacket, VideoGop
 from ..media.frame import Frame
 from .compare import frame_psnr
-from .frames import GopEnd, Planes
-from .lookahead import CutFinder, thumbnail
+from .frames import GopEnd, Planes, gop_starts
 from .rate import Control, GopResult
 from .tokens import Tokens
 
@@ -88,15 +87,14 @@ def controlled(
 def whole_gops(events: Events, gop_frames: int, cuts: bool) -> Iterator[list[Frame] | AudioPacket]:
     """The frames of each GOP, and the audio packets as they come."""
     frames: list[Frame] = []
-    finder = CutFinder()
-    for event in events:
-        if isinstance(event, AudioPacket):
-            yield event
+    for item in gop_starts(events, gop_frames, cuts):
+        if isinstance(item, AudioPacket):
+            yield item
             continue
-        cut = cuts and finder.is_cut(thumbnail(event.y))
-        if frames and (cut or len(frames) == gop_frames):
+        frame, begins = item
+        if frames and begins:
             yield frames
             frames = []
-        frames.append(event)
+        frames.append(frame)
     if frames:
         yield frames

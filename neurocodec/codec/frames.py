@@ -1,15 +1,18 @@
-"""Frames to planes of whole cells, and back."""
+"""Frames of GOPs; frames to planes of whole cells, and back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
+from ..bitstream.payloads import AudioPacket
 from ..media.frame import Frame
 from ..tokenizer.config import SPATIAL_STRIDE
 from ..tokenizer.patch import planes_from_yuv, yuv_from_planes
+from .lookahead import CutFinder, thumbnail
 from .tokens import grid_of
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]  # y, u, v of a frame, uint8
@@ -25,6 +28,25 @@ class GopEnd:
     pts: list[int]
     step: int | None = None
     data: bytes | None = None
+
+
+def gop_starts(
+    events: Iterable[Frame | AudioPacket], gop_frames: int, find_cuts: bool, skip: int = 0
+) -> Iterator[tuple[Frame, bool] | AudioPacket]:
+    """Each frame and whether it begins a GOP, and the audio packets as they come. find_cuts: begin
+    one at every scene cut. skip: frames at the beginning, of whole GOPs, that are left out."""
+    cuts, count = CutFinder(), 0
+    for event in events:
+        if isinstance(event, AudioPacket):
+            yield event
+            continue
+        cut = find_cuts and cuts.is_cut(thumbnail(event.y))
+        if skip:
+            skip -= 1
+            continue
+        begins = cut or count in (0, gop_frames)
+        count = 1 if begins else count + 1
+        yield event, begins
 
 
 def pad_planes(frames: list[Frame]) -> Tensor:

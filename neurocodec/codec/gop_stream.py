@@ -16,8 +16,8 @@ from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.structure import ANCHOR, Picture
 from ..media.frame import Frame
 from ..tokenizer.motion_model import MotionTokenizer
-from .frames import GopEnd, pad_planes
-from .lookahead import LONG, CutFinder, Thumbnail, is_still, mini_gop_length, thumbnail
+from .frames import GopEnd, gop_starts, pad_planes
+from .lookahead import LONG, Thumbnail, is_still, mini_gop_length, thumbnail
 from .picture_encoder import EFFORTS, PictureEncoder
 from .search import Effort
 from .temporal_filter import TemporalFilter
@@ -106,23 +106,19 @@ def _filtered(
     Arguments as of ``tokenize_pictures`` and ``TemporalFilter``."""
     gop: TemporalFilter | None = None
     pts: list[int] = []
-    cuts = CutFinder()
-    for event in events:
-        if isinstance(event, AudioPacket):
-            yield event
+    for item in gop_starts(events, gop_frames, find_cuts, skip):
+        if isinstance(item, AudioPacket):
+            yield item
             continue
-        cut = find_cuts and cuts.is_cut(thumbnail(event.y))
-        if skip:
-            skip -= 1
-            continue
-        if gop is not None and (cut or len(pts) == gop_frames):
+        frame, begins = item
+        if gop is not None and begins:
             yield from gop.flush()
             yield GopEnd(pts)
             gop = None
         if gop is None:
             gop, pts = TemporalFilter(step, reach), []
-        pts.append(event.pts)
-        yield from gop.add(event)
+        pts.append(frame.pts)
+        yield from gop.add(frame)
     if gop is not None:
         yield from gop.flush()
         yield GopEnd(pts)
