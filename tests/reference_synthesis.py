@@ -71,24 +71,30 @@ def blend(h: int, w: int, n: int, value: Any) -> Array:
     return total / weight
 
 
-def compensated(planes: Array, mv: Ints) -> Array:
-    h, w = mv.shape[:2]
-    luma = shuffle(planes[:4], 2)[0]
-    y = blend(h, w, 8, lambda cy, cx, y, x: sampled(luma, y, x, mv[cy, cx], LUMA))
-    half = (mv.astype(np.int64) + 1) // 2
-    uv = [
-        blend(h, w, 4, lambda cy, cx, y, x, p=p: sampled(p, y, x, half[cy, cx], CHROMA))
-        for p in planes[4:]
-    ]
-    return np.concatenate([unshuffle(y[None], 2), np.stack(uv)])
-
-
 def predictions(references: tuple[Array, Array], mode: Ints, mv: Ints) -> tuple[Array, Array]:
-    first, second = (compensated(r, mv[i]) for i, r in enumerate(references))
-    one, two = (
-        blend(*mode.shape, 4, lambda cy, cx, y, x, m=m: float(mode[cy, cx] == m)) for m in (0, 1)
-    )
-    return first + two * (second - first), second + one * (first - second)
+    out = []
+    for own, alone in ((0, 1), (1, 0)):  # P, Q; the mode of cells without that reference
+        used = np.where(mode == alone, 1 - own, own)
+        out.append(compensated(references, used, mv))
+    return out[0], out[1]
+
+
+def compensated(references: tuple[Array, Array], used: Ints, mv: Ints) -> Array:
+    """used: (h, w), the number of the reference that each cell's window is from."""
+    h, w = used.shape
+    luma = [shuffle(r[:4], 2)[0] for r in references]
+    half = (mv.astype(np.int64) + 1) // 2
+
+    def moved(cy: int, cx: int, y: int, x: int) -> float:
+        r = used[cy, cx]
+        return sampled(luma[r], y, x, mv[r, cy, cx], LUMA)
+
+    def moved_chroma(cy: int, cx: int, y: int, x: int, p: int) -> float:
+        r = used[cy, cx]
+        return sampled(references[r][p], y, x, half[r, cy, cx], CHROMA)
+
+    uv = [blend(h, w, 4, lambda *at, p=p: moved_chroma(*at, p)) for p in (4, 5)]
+    return np.concatenate([unshuffle(blend(h, w, 8, moved)[None], 2), np.stack(uv)])
 
 
 # 11.3

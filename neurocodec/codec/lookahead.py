@@ -13,15 +13,15 @@ from ..entropy.structure import ANCHOR, INTRA, Picture, regular
 
 Thumbnail = NDArray[np.uint8]
 _SHORT_SIDE = 90  # pixels of a thumbnail, about
-LONG, SHORT = 8, 2  # frames of a mini-GOP
-# What mini-GOPs of SHORT and steps from picture to picture, of one frame each, may be estimated to
-# need, relative to one of LONG; steps more where there is much new in each picture, by bits a
-# sample over one, unless the quantizer's step is coarser than _FINE; and more where they have been
-# chosen before. docs/decisions.md, "how long mini-GOPs are"
-_SHORT_PAY, _STEPS_PAY, _STEPS_PAY_MORE, _STEPS_STAY = 1.02, 0.93, 0.06, 1.01
+LONG, SHORT = 8, 2  # frames of a mini-GOP; SHORT ones are chosen by trial encodes alone
+# What steps from picture to picture, mini-GOPs of one frame each, may be estimated to need relative
+# to one of LONG: more where there is much new in each picture, by bits a sample over one, unless
+# the quantizer's step is coarser than _FINE; and more where they have been chosen before.
+# docs/decisions.md, "how long mini-GOPs are"
+_STEPS_PAY, _STEPS_PAY_MORE, _STEPS_STAY = 0.93, 0.06, 1.01
 _FINE = 0.32
-# Bits a sample below which frames differ by so little that noise would decide between all, and
-# whether to go step by step
+# Bits a sample below which frames differ by so little that LONG is best for sure, and that noise
+# would decide whether to go step by step
 _STILL, _QUIET = 0.3, 0.6
 _CODED = 4.0  # squared error of a thumbnail that begins to cost
 _FLOW_SIDE = 32  # pixels: OpenCV's DIS flow reads beyond pictures that are smaller
@@ -94,34 +94,26 @@ def mini_gop_length(
     anchor: Thumbnail, following: Sequence[Thumbnail], step: float, before: int = LONG
 ) -> int:
     """Frames of each of the mini-GOPs as which the frames after the anchor, at most LONG, are best
-    coded: LONG (all of them), SHORT or 1. step: of the GOP's quantizer. before: frames of the
-    mini-GOPs before them.
+    coded: LONG (all of them) or 1. step: of the GOP's quantizer. before: frames of the mini-GOPs
+    before them.
 
     Pictures far apart let those between profit from both sides, where motion explains them; where
     it does not, steps from each picture to the next cost less than the one far step.
     """
     frames = (anchor, *following)
     whole = _bits(frames, LONG)
-    if _still(whole, frames):
-        return LONG
-    steps = _bits(frames, 1)
     each = whole / len(following)
+    if each <= _QUIET:
+        return LONG
     pay = _STEPS_PAY + _STEPS_PAY_MORE * max(0, each - 1) * min(1, (_FINE / step) ** 3)
     if before == 1:
         pay = max(pay, _STEPS_STAY)
-    if each > _QUIET and steps < pay * whole:
-        return 1
-    return SHORT if max(steps, _bits(frames, SHORT)) < _SHORT_PAY * whole else LONG
+    return 1 if _bits(frames, 1) < pay * whole else LONG
 
 
 def is_still(frames: Sequence[Thumbnail]) -> bool:
     """Whether frames differ by so little that mini-GOPs of LONG are best for sure."""
-    return _still(_bits(frames, LONG), frames)
-
-
-def _still(whole: float, frames: Sequence[Thumbnail]) -> bool:
-    """whole: bits of all frames but the first, as one mini-GOP."""
-    return whole < _STILL * (len(frames) - 1)
+    return _bits(frames, LONG) < _STILL * (len(frames) - 1)
 
 
 def _bits(frames: Sequence[Thumbnail], length: int) -> float:

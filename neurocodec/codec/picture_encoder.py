@@ -17,14 +17,15 @@ from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import cell_steps
+from .merging import merge
 from .pictures import Box, PictureLoop, step_of
 from .search import Effort, search
 from .tokens import PictureTokens, kind_of
 
 EFFORTS = {
-    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2),
+    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2, merges=1),
     "medium": Effort(),
-    "slow": Effort(coarse=(16, 8, 4, 2, 1), fine=(4, 2, 1), rounds=4, both=(2, 1), trials=1),
+    "slow": Effort(rounds=4, trials=1, merges=3),
 }
 
 # Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
@@ -71,15 +72,11 @@ class PictureEncoder(PictureLoop):
         if suggested is not None:
             direct = torch.from_numpy(suggested.astype(np.int64))[None].to(self.device)
         with nullcontext() if self._large else one_thread():
-            found = search(
-                planes,
-                self.references(picture),
-                (self.pictures[first], self.pictures[second]),
-                penalty,
-                direct,
-                self.effort,
-                self._weight(planes),
-            )
+            references, weight = self.references(picture), self._weight(planes)
+            decoded = self.pictures[first], self.pictures[second]
+            found = search(planes, references, decoded, penalty, direct, self.effort, weight)
+            rounds = self.effort.merges
+            found = merge(found, planes, references, penalty, direct, weight, rounds)
         field = Field(
             found.mode[0].cpu().numpy().astype(np.uint8),
             found.fields[0].cpu().numpy().astype(np.int16),

@@ -30,7 +30,8 @@ EDGE_BITS_PER_OCTAVE = 0.5
 CODED_BITS = 25.0
 SIZES = (64, 32, 16, 8)  # of blocks
 MODE_BITS = 3.5  # for each neighbour of another mode
-_NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y and x
+MOST_DISTANCE = 4 * MAX_VECTOR  # of two vectors: sum of the components' differences
+NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y and x
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Effort:
     """How hard to look. coarse, fine: moves of the refinement in quarter pixels, of large blocks
     and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs. trials:
     of every so many groups of frames one is tried in mini-GOPs of each length; 0: none. reach: of
-    the temporal filter, in frames; 0: none."""
+    the temporal filter, in frames; 0: none. merges: how often cells are offered what their
+    neighbours have, once all have something."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)
@@ -46,6 +48,7 @@ class Effort:
     both: tuple[int, ...] = (2, 1)
     trials: int = 0
     reach: int = REACH
+    merges: int = 2
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def _neighbours(field: Tensor) -> list[Tensor]:
     h, w = field.shape[1:3]
     padded = F.pad(field.permute(0, 3, 1, 2).float(), (1, 1, 1, 1), mode="replicate")
     padded = padded.permute(0, 2, 3, 1).long()
-    return [padded[:, y : y + h, x : x + w] for y, x in _NEXT_TO]
+    return [padded[:, y : y + h, x : x + w] for y, x in NEXT_TO]
 
 
 def _chessboard(h: int, w: int, device: torch.device) -> Tensor:
@@ -105,7 +108,7 @@ def _places(b: int, h: int, w: int, device: torch.device) -> Tensor:
     return torch.ones(b, h, w, device=device).nonzero()
 
 
-def _worth(error: Tensor, size: int, penalty: float) -> Tensor:
+def worth(error: Tensor, size: int, penalty: float) -> Tensor:
     """Squared error of blocks -> what it will cost, distortion + penalty * bits."""
     knee = CODED_BITS * penalty * (size / 8) ** 2
     return torch.where(error < knee, error, knee * (1 + (error.clamp_min(1e-9) / knee).log()))
@@ -135,7 +138,7 @@ def _packed(field: Tensor) -> Tensor:
 @functools.lru_cache(4)
 def _edge_bits(device: torch.device) -> Tensor:
     """Bits of a neighbour, by its distance: sum of the components' differences."""
-    distance = torch.arange(4 * MAX_VECTOR + 1, device=device).float()
+    distance = torch.arange(MOST_DISTANCE + 1, device=device).float()
     return EDGE_BITS * (distance > 0) + EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
 
 
@@ -168,7 +171,7 @@ class _Search:
         self.start_from(zero)
 
     def _of(self, field: Tensor, error: Tensor) -> Tensor:
-        return _worth(error * self._share, self._size, self._penalty) + self._rate(field)
+        return worth(error * self._share, self._size, self._penalty) + self._rate(field)
 
     def _rate(self, field: Tensor) -> Tensor:
         return self._penalty * self._size / 8 * _bits(field, self._around)
@@ -210,7 +213,7 @@ class _Search:
         found = blocks.square_().sum((1, 2)) * self._every**2
         if self._weight is not None:
             found *= self._weight.flatten().index_select(0, cell)
-        cost = _worth(found * self._share, self._size, self._penalty)
+        cost = worth(found * self._share, self._size, self._penalty)
         cost += rate.flatten().index_select(0, wanted)
         errors = torch.cat([self.error[None], torch.zeros_like(rate)])
         costs = torch.cat([self._cost[None], torch.full_like(rate, math.inf)])
@@ -332,7 +335,7 @@ def _choose_modes(
         error = (sum(predicted) / len(predicted) - blocks).square().sum((3, 4))
         if weight is not None:
             error = error * weight
-        cost = _worth(error, 8, penalty)
+        cost = worth(error, 8, penalty)
         if len(costs) != DIRECT:
             cost = cost + penalty * sum(vector_bits(f) for f in candidate if f is not None)
         costs.append(cost)

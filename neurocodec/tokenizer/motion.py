@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from .config import SPATIAL_STRIDE
 # outside of it, filter taps included, sees nothing but edge, and is the same wherever it lies.
 MARGIN = 24
 MAX_VECTOR = 1023  # quarter pixels, in each component
+_BLOCK = SPATIAL_STRIDE  # of luma, a cell's
 # Modes of a cell: which references predict it. DIRECT is BOTH, with vectors that need not be coded
 FIRST, SECOND, BOTH, DIRECT = 0, 1, 2, 3
 
@@ -133,7 +135,7 @@ class Reference:
 
 
 @functools.lru_cache(64)
-def _window(h: int, w: int, block: int) -> tuple[Tensor, Tensor]:
+def overlapped_window(h: int, w: int, block: int) -> tuple[Tensor, Tensor]:
     """Raised cosine (2 block, 2 block), and one over the sum of windows at each pixel (H, W)."""
     n = torch.arange(2 * block) + 0.5
     line = torch.sin(math.pi * n / (2 * block)).square()
@@ -157,19 +159,7 @@ def _overlap(windows: Tensor) -> Tensor:
 
 def compensate(reference: Reference, field: Tensor) -> Tensor:
     """The picture that a reference and a field (B, h, w, 2) predict: planes (B, 6, H/2, W/2)."""
-    _, h, w, _ = field.shape
-    block = SPATIAL_STRIDE
-    window, norm = _window(h, w, block)
-    luma = reference.luma.windows(field, block, 2 * block)
-    luma = _overlap(luma * window.to(luma)) * norm.to(luma)
-    block //= 2
-    window, norm = _window(h, w, block)
-    field = (field + 1) >> 1  # eighths of a chroma pixel to quarters
-    planes = [F.pixel_unshuffle(luma[:, None], 2)]
-    for phases in reference.chroma:
-        chroma = phases.windows(field, block, 2 * block)
-        planes.append(_overlap(chroma * window.to(chroma))[:, None] * norm.to(chroma))
-    return torch.cat(planes, 1)
+    return _blended([windows[0] for windows in _windows([reference], [field])])
 
 
 def predict(
@@ -178,22 +168,34 @@ def predict(
     """Two predictions of a picture, each planes (B, 6, H/2, W/2); their mean is the usual one.
 
     mode: (B, h, w), fields: (B, 2, h, w, 2), of the first and the second reference. Where a cell
-    has one reference both predictions come from it.
+    has one reference the windows of both predictions come from it: a vector that is not used has
+    no part in any.
     """
-    first, second = (compensate(r, fields[:, i]) for i, r in enumerate(references))
-    one = _spread(mode == SECOND)  # weight of the second reference in the first prediction
-    two = _spread(mode == FIRST)
-    return first + one * (second - first), second + two * (first - second)
+    only = ((mode == SECOND)[..., None, None], (mode == FIRST)[..., None, None])
+    first, second = [], []
+    for a, b in _windows(references, fields.unbind(1)):
+        first.append(torch.where(only[0], b, a))
+        second.append(torch.where(only[1], a, b))
+    return _blended(first), _blended(second)
 
 
-def _spread(mask: Tensor) -> Tensor:
-    """Mask of cells (B, h, w) -> weights of half-resolution pixels (B, 1, H/2, W/2), blended as
-    blocks are."""
-    h, w = mask.shape[1:]
-    block = SPATIAL_STRIDE // 2
-    window, norm = _window(h, w, block)
-    window, norm = window.to(mask.device), norm.to(mask.device)
-    return (_overlap(mask.float()[..., None, None] * window) * norm)[:, None]
+def _windows(references: Sequence[Reference], fields: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Of luma, U and V in turn: the windows (B, h, w, 2n, 2n) of each reference's field."""
+    yield [r.luma.windows(f, _BLOCK, 2 * _BLOCK) for r, f in zip(references, fields, strict=True)]
+    fields = [(field + 1) >> 1 for field in fields]  # eighths of a chroma pixel to quarters
+    for plane in (0, 1):
+        pairs = zip(references, fields, strict=True)
+        yield [r.chroma[plane].windows(f, _BLOCK // 2, _BLOCK) for r, f in pairs]
+
+
+def _blended(windows: list[Tensor]) -> Tensor:
+    """Windows of luma, U and V (B, h, w, 2n, 2n) -> planes (B, 6, H/2, W/2)."""
+    planes = []
+    for plane in windows:
+        _, h, w, size, _ = plane.shape
+        window, norm = (x.to(plane) for x in overlapped_window(h, w, size // 2))
+        planes.append((_overlap(plane * window) * norm)[:, None])
+    return torch.cat([F.pixel_unshuffle(planes[0], 2), *planes[1:]], 1)
 
 
 def aligned(cells: Tensor, field: Tensor) -> Tensor:

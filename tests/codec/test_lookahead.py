@@ -4,7 +4,6 @@ import pytest
 
 from neurocodec.codec.lookahead import (
     LONG,
-    SHORT,
     CutFinder,
     compensated_error,
     mini_gop_length,
@@ -106,26 +105,22 @@ def test_mini_gops_are_long_where_nothing_moves() -> None:
     assert length_of([scene(8)[:, :176]] * 9) == LONG
 
 
-def test_mini_gops_are_short_where_motion_does_not_reach_far() -> None:
-    assert length_of(noisy(pan(8, 9, 4), 4)) == SHORT
-
-
 def test_clean_pictures_that_grow_fast_go_step_by_step() -> None:
     assert length_of(zoom(8, 9, 0.08)) == 1
 
 
 def test_where_little_is_new_noise_does_not_decide_for_steps() -> None:
-    assert length_of(zoom(8, 9, 0.04)) == SHORT
+    assert length_of(zoom(8, 9, 0.04)) == LONG
 
 
 def test_where_much_is_new_in_each_picture_steps_need_not_be_better_by_much() -> None:
     frames = noisy(pan(8, 9, 6), 8)
-    assert [length_of(frames, step=step) for step in (0.02, 0.3, 0.6)] == [1, 1, SHORT]
+    assert [length_of(frames, step=step) for step in (0.02, 0.3, 0.6)] == [1, 1, LONG]
 
 
 def test_where_there_were_steps_they_go_on_unless_they_are_worse() -> None:
     frames = noisy(pan(8, 9, 4), 4)
-    assert [length_of(frames, before) for before in (LONG, SHORT, 1)] == [SHORT, SHORT, 1]
+    assert [length_of(frames, before) for before in (LONG, 1)] == [LONG, 1]
     assert length_of(noisy(pan(8, 9, 2), 4), 1) == LONG
 
 

@@ -134,6 +134,20 @@ def test_modes_say_which_reference_predicts() -> None:
         assert torch.equal(one, other)
 
 
+def test_a_vector_that_is_not_used_has_no_part_in_any_cell() -> None:
+    references = Reference(picture(seed=1)), Reference(picture(seed=2))
+    generator = torch.Generator().manual_seed(0)
+    mode = torch.randint(0, 4, (1, 4, 6), generator=generator)
+    assert {FIRST, SECOND, BOTH} <= set(mode.flatten().tolist())
+    fields = torch.randint(-60, 60, (1, 2, 4, 6, 2), generator=generator)
+    used = torch.stack([mode != SECOND, mode != FIRST], 1)[..., None]
+    pair = predict(references, mode, fields)
+    for one, other in zip(pair, predict(references, mode, fields * used), strict=True):
+        assert torch.equal(one, other)
+    changed = predict(references, mode, fields * ~used)
+    assert not any(torch.allclose(a, b, atol=1e-2) for a, b in zip(pair, changed, strict=True))
+
+
 def test_modes_of_neighbours_blend() -> None:
     a, b = Reference(torch.zeros(1, 6, 16, 24)), Reference(torch.ones(1, 6, 16, 24))
     mode = torch.zeros(1, 4, 6, dtype=torch.long)
