@@ -48,7 +48,9 @@ def command() -> None:
     "--recipe", metavar="NAME|FILE", help="Settings: a .toml file, as runs leave it, or a name."
 )
 @click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="One setting.")
-@click.option("--size", type=click.Choice(list({**SIZES, **MOTION_SIZES})), help="small.")
+@click.option(
+    "--size", type=click.Choice(list({**SIZES, **MOTION_SIZES})), help="small, or that of --from."
+)
 @click.option("--val", type=_FOLDER, help="Folder of validation clips.")
 @click.option("--steps", type=click.IntRange(1), help="10000; motion: 20000.")
 @click.option("--batch", type=click.IntRange(1), help="Clips a step, of all ranks: 4; motion: 3.")
@@ -130,6 +132,9 @@ def tokenizer(
         torch.set_num_threads(threads)
     progress = not quiet and sys.stderr.isatty()
     bundle = models.find(start) if start else None
+    if bundle is not None:
+        same = (name for name, shape in _SIZES[config].items() if shape == bundle.config)
+        settings.setdefault("size", next(same, "small"))
     dry_run, images = settings.pop("dry_run", False), settings.pop("images", None)
     if bundle is not None and images is not None:
         raise UsageError("give --from or --images")

@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..tokenizer.config import SPATIAL_STRIDE
-from ..tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, overlapped_window
+from ..tokenizer.motion import (
+    BOTH,
+    DIRECT,
+    FIRST,
+    SECOND,
+    Reference,
+    overlap_add,
+    overlapped_window,
+)
 from .search import MOST_DISTANCE, NEXT_TO, Motion, luma, worth
 
 # Bits for each neighbour of another mode, and of another vector, and for the size of the difference
@@ -57,10 +65,8 @@ class _Merging:
         at = torch.ones_like(self.mode).nonzero()
         vectors = self.fields.movedim(1, 3).reshape(-1, 2, 2)
         self._blocks = self._look(at, self.mode.flatten(), vectors).view(b, h, w, _SIDE, _SIDE)
-        weighted = (self._blocks * self._window).view(b, h * w, _SIDE**2).transpose(1, 2)
-        size = (_CELL * (h + 1), _CELL * (w + 1))
-        predicted = F.fold(weighted, size, _SIDE, stride=_CELL)[:, 0]
-        self._left = F.pad(target, (_PART,) * 4) - predicted  # (B, 8 h + 8, 8 w + 8)
+        predicted = overlap_add(self._blocks * self._window)
+        self._left = F.pad(target - predicted, (_PART,) * 4)  # (B, 8 h + 8, 8 w + 8)
 
     def _look(self, at: Tensor, mode: Tensor, vectors: Tensor) -> Tensor:
         """Windows (N, side, side) that cells at (N, 3) have with modes (N), vectors (N, 2, 2)."""
@@ -126,15 +132,18 @@ class _Merging:
         for i in range(1, len(modes)):
             same = (modes[:i] == modes[i]) & (offered[:i] == offered[i]).flatten(2).all(2)
             wanted[i] &= ~same.any(0)
-        wanted &= rate < cost
+        # without any error in its window, too, a cell would cost this much
+        wanted &= rate + self._worth(rest, weight) < cost
         which, cell = wanted.nonzero().unbind(1)
         if not len(cell):
             return
+        place = at[cell]
+        flat = (place * place.new_tensor([h * w, w, 1])).sum(1)  # selecting by one index is fast
+        window = self._window.view(-1, _SIDE, _SIDE).index_select(0, flat % (h * w))
+        block = self._blocks.view(-1, _SIDE, _SIDE).index_select(0, flat)
+        found = self._look(place, modes[which, cell], offered[which, cell])
         tiles = self._tiles_of(row, column)
-        window = self._window[y, x]
-        alone = tiles[tuple(tile.unbind(1))] + self._blocks[clip, y, x] * window
-        found = self._look(at[cell], modes[which, cell], offered[which, cell])
-        left = alone[cell] - found * window[cell]
+        left = tiles[tuple(tile[cell].unbind(1))] + (block - found) * window
         parts = F.avg_pool2d(left.square()[:, None], _PART)[:, 0] * _PART**2
         costs = torch.full_like(rate, torch.inf)
         errors = rest[cell] + _by_cell(parts)
@@ -161,7 +170,7 @@ class _Merging:
 def _weights(h: int, w: int, device: torch.device) -> Tensor:
     """Of the samples of each cell's window in the prediction: (h, w, side, side)."""
     window, norm = overlapped_window(h, w, _CELL)
-    return (_tiles(F.pad(norm, (_PART,) * 4), _SIDE, _CELL) * window).to(device)
+    return (_tiles(F.pad(norm, (_PART,) * 4), _SIDE, _CELL) * window).contiguous().to(device)
 
 
 @functools.lru_cache(4)

@@ -140,11 +140,11 @@ def overlapped_window(h: int, w: int, block: int) -> tuple[Tensor, Tensor]:
     n = torch.arange(2 * block) + 0.5
     line = torch.sin(math.pi * n / (2 * block)).square()
     window = torch.outer(line, line)
-    total = _overlap(window.expand(1, h, w, 2 * block, 2 * block))
+    total = overlap_add(window.expand(1, h, w, 2 * block, 2 * block))
     return window, 1 / total[0]
 
 
-def _overlap(windows: Tensor) -> Tensor:
+def overlap_add(windows: Tensor) -> Tensor:
     """Add overlapping windows (B, h, w, 2n, 2n) at stride n -> (B, h n, w n)."""
     b, h, w, size, _ = windows.shape
     n = size // 2
@@ -194,7 +194,7 @@ def _blended(windows: list[Tensor]) -> Tensor:
     for plane in windows:
         _, h, w, size, _ = plane.shape
         window, norm = (x.to(plane) for x in overlapped_window(h, w, size // 2))
-        planes.append((_overlap(plane * window) * norm)[:, None])
+        planes.append((overlap_add(plane * window) * norm)[:, None])
     return torch.cat([F.pixel_unshuffle(planes[0], 2), *planes[1:]], 1)
 
 

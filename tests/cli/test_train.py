@@ -61,6 +61,12 @@ def test_pictures_from_inside_gops_reach_the_trainer(cli: Cli, calls: list[Any])
     check(cli(*command, "--part", "inter", "--windows", "w.pt"), 2, "--windows or --chains")
 
 
+def test_networks_are_of_the_size_of_the_bundle_they_start_from(cli: Cli, calls: list[Any]) -> None:
+    assert cli(*TRAIN, "--config", "motion", "--from", "motion-fast").status == 0
+    ((args, _),) = calls
+    assert args[2].size == "fast"
+
+
 def test_recipe_then_settings_then_options(cli: Cli, calls: list[Any], tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text('size = "tiny"\nsteps = 5\nbatch = 8\nrecompute = true\n')
