@@ -171,11 +171,13 @@ def predict(
     has one reference the windows of both predictions come from it: a vector that is not used has
     no part in any.
     """
-    only = ((mode == SECOND)[..., None, None], (mode == FIRST)[..., None, None])
-    first, second = [], []
-    for a, b in _windows(references, fields.unbind(1)):
-        first.append(torch.where(only[0], b, a))
-        second.append(torch.where(only[1], a, b))
+    alone = [(mode == one).flatten().nonzero()[:, 0] for one in (FIRST, SECOND)]
+    pairs = list(_windows(references, fields.unbind(1)))
+    for first, second in pairs:
+        a, b = first.flatten(0, 2), second.flatten(0, 2)
+        b.index_copy_(0, alone[0], a.index_select(0, alone[0]))
+        a.index_copy_(0, alone[1], b.index_select(0, alone[1]))
+    first, second = ([pair[i] for pair in pairs] for i in (0, 1))
     return _blended(first), _blended(second)
 
 
@@ -189,12 +191,12 @@ def _windows(references: Sequence[Reference], fields: Sequence[Tensor]) -> Itera
 
 
 def _blended(windows: list[Tensor]) -> Tensor:
-    """Windows of luma, U and V (B, h, w, 2n, 2n) -> planes (B, 6, H/2, W/2)."""
+    """Windows of luma, U and V (B, h, w, 2n, 2n), which are lost, -> planes (B, 6, H/2, W/2)."""
     planes = []
     for plane in windows:
         _, h, w, size, _ = plane.shape
         window, norm = (x.to(plane) for x in overlapped_window(h, w, size // 2))
-        planes.append((overlap_add(plane * window) * norm)[:, None])
+        planes.append((overlap_add(plane.mul_(window)) * norm)[:, None])
     return torch.cat([F.pixel_unshuffle(planes[0], 2), *planes[1:]], 1)
 
 
