@@ -151,10 +151,10 @@ class _Merging:
         best_cost, best = costs.min(0)
         taken = (best_cost < cost)[cell] & (best[cell] == which)
         which, cell = which[taken], cell[taken]
-        place = tuple(at[cell].unbind(1))
-        self.mode[place] = modes[which, cell]
-        self.fields.movedim(1, 3)[place] = offered[which, cell]
-        self._blocks[place] = found[taken]
+        here = tuple(at[cell].unbind(1))
+        self.mode[here] = modes[which, cell]
+        self.fields.movedim(1, 3)[here] = offered[which, cell]
+        self._blocks[here] = found[taken]
         tiles[tuple(tile[cell].unbind(1))] = left[taken]
 
     def _tiles_of(self, row: int, column: int) -> Tensor:

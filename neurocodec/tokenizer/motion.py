@@ -177,8 +177,7 @@ def predict(
         a, b = first.flatten(0, 2), second.flatten(0, 2)
         b.index_copy_(0, alone[0], a.index_select(0, alone[0]))
         a.index_copy_(0, alone[1], b.index_select(0, alone[1]))
-    first, second = ([pair[i] for pair in pairs] for i in (0, 1))
-    return _blended(first), _blended(second)
+    return _blended([pair[0] for pair in pairs]), _blended([pair[1] for pair in pairs])
 
 
 def _windows(references: Sequence[Reference], fields: Sequence[Tensor]) -> Iterator[list[Tensor]]:
