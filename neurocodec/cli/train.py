@@ -132,9 +132,9 @@ def tokenizer(
         torch.set_num_threads(threads)
     progress = not quiet and sys.stderr.isatty()
     bundle = models.find(start) if start else None
-    if bundle is not None:
-        same = (name for name, shape in _SIZES[config].items() if shape == bundle.config)
-        settings.setdefault("size", next(same, "small"))
+    for name, shape in _SIZES[config].items():
+        if bundle is not None and shape == bundle.config:
+            settings.setdefault("size", name)
     dry_run, images = settings.pop("dry_run", False), settings.pop("images", None)
     if bundle is not None and images is not None:
         raise UsageError("give --from or --images")

@@ -26,7 +26,7 @@ from ..tokenizer.motion import (
     overlap_add,
     overlapped_window,
 )
-from .search import MOST_DISTANCE, NEXT_TO, Motion, luma, worth
+from .search import Motion, edge_bits, luma, neighbours, worth
 
 # Bits for each neighbour of another mode, and of another vector, and for the size of the difference
 _MODE_BITS, _EDGE_BITS, _EDGE_BITS_PER_OCTAVE = 4.0, 2.0, 0.3
@@ -82,7 +82,7 @@ class _Merging:
     def _rate(self, mode: Tensor, vectors: Tensor, modes: Tensor, around: Tensor) -> Tensor:
         """Squared error that must be saved for modes (..., N) and vectors (..., N, 2, 2) of cells,
         with those of their neighbours (4, N) and (4, N, 2, 2)."""
-        table = _edge_bits(mode.device)
+        table = edge_bits(_EDGE_BITS, _EDGE_BITS_PER_OCTAVE, mode.device)
         mode, vectors = mode[..., None, :], vectors[..., None, :, :, :]
         bits = _MODE_BITS * (modes != mode)
         for i, other in ((0, SECOND), (1, FIRST)):
@@ -97,22 +97,16 @@ class _Merging:
 
     def ask(self, row: int, column: int) -> None:
         """Offer every second cell of every second row, from one on, what its neighbours have."""
-        mode, fields = _padded(self.mode), _padded(self.fields.movedim(1, 3))
-        h, w = self.mode.shape[1:]
-        around = [(slice(y, y + h), slice(x, x + w)) for y, x in NEXT_TO]
-        differ = torch.zeros_like(self.mode, dtype=torch.bool)
-        for rows, columns in around:
-            differ |= mode[:, rows, columns] != self.mode
-            moved = fields[:, rows, columns] != self.fields.movedim(1, 3)
-            differ |= moved.flatten(3).any(3)
+        fields = self.fields.movedim(1, 3)
+        near_mode, near = torch.stack(neighbours(self.mode)), torch.stack(neighbours(fields))
+        differ = (near_mode != self.mode).any(0) | (near != fields).flatten(4).any(4).any(0)
         tile = differ[:, row::2, column::2].nonzero()
         if not len(tile):
             return
         at = tile * tile.new_tensor([1, 2, 2]) + tile.new_tensor([0, row, column])
         clip, y, x = at.unbind(1)
-        own_mode, own = self.mode[clip, y, x], self.fields[clip, :, y, x]
-        modes = torch.stack([mode[clip, y + i, x + j] for i, j in NEXT_TO])
-        vectors = torch.stack([fields[clip, y + i, x + j] for i, j in NEXT_TO])
+        own_mode, own = self.mode[clip, y, x], fields[clip, y, x]
+        modes, vectors = near_mode[:, clip, y, x], near[:, clip, y, x]
         offered = vectors
         if self._direct is not None:
             direct = self._direct[clip, :, y, x]
@@ -137,6 +131,7 @@ class _Merging:
         which, cell = wanted.nonzero().unbind(1)
         if not len(cell):
             return
+        h, w = self.mode.shape[1:]
         place = at[cell]
         flat = (place * place.new_tensor([h * w, w, 1])).sum(1)  # selecting by one index is fast
         window = self._window.view(-1, _SIDE, _SIDE).index_select(0, flat % (h * w))
@@ -153,7 +148,7 @@ class _Merging:
         which, cell = which[taken], cell[taken]
         here = tuple(at[cell].unbind(1))
         self.mode[here] = modes[which, cell]
-        self.fields.movedim(1, 3)[here] = offered[which, cell]
+        fields[here] = offered[which, cell]
         self._blocks[here] = found[taken]
         tiles[tuple(tile[cell].unbind(1))] = left[taken]
 
@@ -171,19 +166,6 @@ def _weights(h: int, w: int, device: torch.device) -> Tensor:
     """Of the samples of each cell's window in the prediction: (h, w, side, side)."""
     window, norm = overlapped_window(h, w, _CELL)
     return (_tiles(F.pad(norm, (_PART,) * 4), _SIDE, _CELL) * window).contiguous().to(device)
-
-
-@functools.lru_cache(4)
-def _edge_bits(device: torch.device) -> Tensor:
-    """Bits of a neighbour with another vector, by its distance."""
-    distance = torch.arange(MOST_DISTANCE + 1, device=device).float()
-    return _EDGE_BITS * (distance > 0) + _EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
-
-
-def _padded(x: Tensor) -> Tensor:
-    """(B, h, w, ...) -> (B, h + 2, w + 2, ...), continued by its edge."""
-    x = torch.cat([x[:, :1], x, x[:, -1:]], 1)
-    return torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
 
 
 def _tiles(x: Tensor, side: int, every: int) -> Tensor:

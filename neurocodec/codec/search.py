@@ -30,8 +30,7 @@ EDGE_BITS_PER_OCTAVE = 0.5
 CODED_BITS = 25.0
 SIZES = (64, 32, 16, 8)  # of blocks
 MODE_BITS = 3.5  # for each neighbour of another mode
-MOST_DISTANCE = 4 * MAX_VECTOR  # of two vectors: sum of the components' differences
-NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y and x
+_NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y and x
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,13 @@ def _grid(flow: Tensor, size: int) -> Tensor:
     return (mean.permute(0, 2, 3, 1) * 4).round().long()
 
 
-def _neighbours(field: Tensor) -> list[Tensor]:
-    """The fields of the neighbours left, above, below and right; edges see themselves."""
+def neighbours(field: Tensor) -> list[Tensor]:
+    """Of a field (B, h, w, ...) those of the neighbours left, above, below and right; edges see
+    themselves."""
     h, w = field.shape[1:3]
-    padded = F.pad(field.permute(0, 3, 1, 2).float(), (1, 1, 1, 1), mode="replicate")
-    padded = padded.permute(0, 2, 3, 1).long()
-    return [padded[:, y : y + h, x : x + w] for y, x in NEXT_TO]
+    padded = torch.cat([field[:, :1], field, field[:, -1:]], 1)
+    padded = torch.cat([padded[:, :, :1], padded, padded[:, :, -1:]], 2)
+    return [padded[:, y : y + h, x : x + w] for y, x in _NEXT_TO]
 
 
 def _chessboard(h: int, w: int, device: torch.device) -> Tensor:
@@ -116,7 +116,7 @@ def worth(error: Tensor, size: int, penalty: float) -> Tensor:
 
 def vector_bits(field: Tensor) -> Tensor:
     """Estimated bits of each vector (B, h, w), given its neighbours."""
-    return _bits(field, _neighbours(field))
+    return _bits(field, neighbours(field))
 
 
 def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
@@ -125,7 +125,7 @@ def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
         around = around[:, None]
     difference = (field - around).abs_()
     distance = difference[..., 0] + difference[..., 1]
-    table = _edge_bits(field.device)
+    table = edge_bits(EDGE_BITS, EDGE_BITS_PER_OCTAVE, field.device)
     each = table.index_select(0, distance.flatten()).view(distance.shape)
     return each[0] + each[1] + each[2] + each[3]
 
@@ -136,10 +136,11 @@ def _packed(field: Tensor) -> Tensor:
 
 
 @functools.lru_cache(4)
-def _edge_bits(device: torch.device) -> Tensor:
-    """Bits of a neighbour, by its distance: sum of the components' differences."""
-    distance = torch.arange(MOST_DISTANCE + 1, device=device).float()
-    return EDGE_BITS * (distance > 0) + EDGE_BITS_PER_OCTAVE * (distance + 1).log2()
+def edge_bits(edge: float, octave: float, device: torch.device) -> Tensor:
+    """Bits of a neighbour, by its distance, the sum of the components' differences: ``edge`` where
+    there is any, and ``octave`` for each doubling."""
+    distance = torch.arange(4 * MAX_VECTOR + 1, device=device).float()
+    return edge * (distance > 0) + octave * (distance + 1).log2()
 
 
 class _Search:
@@ -180,10 +181,10 @@ class _Search:
         """Offer each block what its neighbours have: to one colour of a chessboard, then the other,
         for blocks that changed places at once would never agree."""
         for colour in (self._board, ~self._board):
-            self._around = _neighbours(self.field)
+            self._around = neighbours(self.field)
             self._cost = self._of(self.field, self.error)
             self.offer(torch.stack(self._around), colour)
-        self._around = _neighbours(self.field)
+        self._around = neighbours(self.field)
         self._cost = self._of(self.field, self.error)
 
     def offer(self, fields: Tensor, where: Tensor | None = None, distinct: bool = False) -> None:
@@ -232,7 +233,7 @@ class _Search:
         if self._weight is not None:
             self.error = self.error * self._weight
         self.field = field
-        self._around = _neighbours(field)
+        self._around = neighbours(field)
         self._cost = self._of(field, self.error)
 
     def refine(self, steps: tuple[int, ...]) -> None:
@@ -367,7 +368,7 @@ def _smooth_labels(cost: Tensor, edge: float) -> Tensor:
             out = out.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :rows, :columns]
         board = _chessboard(rows, columns, cost.device)
         for i in range(6):
-            around = torch.stack([n[..., 0] for n in _neighbours(out[..., None])])
+            around = torch.stack(neighbours(out))
             differ = torch.stack([(around != label).float().sum(0) for label in range(labels)])
             better = (pooled + edge * size * differ).min(0).indices
             out = torch.where(~board if i % 2 else board, better, out)
