@@ -31,6 +31,7 @@ _BY_MODULE = {
     "models": "start-up",
     "codec/tokens.py": "token entropy",
     "codec/search.py": "search",
+    "codec/merging.py": "search",
     "codec/lookahead.py": "search",
     "codec/temporal_filter.py": "search",
     "codec/pictures.py": "network",
@@ -44,6 +45,7 @@ _BY_MODULE = {
 _TOOLS = (
     "entropy/integer.py", "entropy/binary.py", "entropy/adaptive.py", "tokenizer/motion.py",
 )  # fmt: skip
+_CALLERS = ("entropy/", "codec/search.py", "codec/merging.py")
 _WAITING = ("threads.py", "bench/")  # a thread that waits for another, and ourselves
 
 
@@ -56,7 +58,7 @@ def stage_of(frame: FrameType | None) -> str | None:
             return "start-up"
         if file.startswith(_PACKAGE) and (found is None or found in _TOOLS):
             outer = file[len(_PACKAGE) :]
-            if found is None or outer.startswith(("entropy/", "codec/search.py")):
+            if found is None or outer.startswith(_CALLERS):
                 found = outer
         frame = frame.f_back
     if found is None or found.startswith(_WAITING):

@@ -98,15 +98,20 @@ class _Merging:
     def ask(self, row: int, column: int) -> None:
         """Offer every second cell of every second row, from one on, what its neighbours have."""
         fields = self.fields.movedim(1, 3)
-        near_mode, near = torch.stack(neighbours(self.mode)), torch.stack(neighbours(fields))
-        differ = (near_mode != self.mode).any(0) | (near != fields).flatten(4).any(4).any(0)
-        tile = differ[:, row::2, column::2].nonzero()
+        near_mode, near = (
+            torch.stack([x[:, row::2, column::2] for x in neighbours(what)])
+            for what in (self.mode, fields)
+        )
+        own_mode, own = self.mode[:, row::2, column::2], fields[:, row::2, column::2]
+        differ = (near_mode != own_mode).any(0) | (near != own).flatten(4).any(4).any(0)
+        tile = differ.nonzero()
         if not len(tile):
             return
         at = tile * tile.new_tensor([1, 2, 2]) + tile.new_tensor([0, row, column])
         clip, y, x = at.unbind(1)
-        own_mode, own = self.mode[clip, y, x], fields[clip, y, x]
-        modes, vectors = near_mode[:, clip, y, x], near[:, clip, y, x]
+        _, i, j = tile.unbind(1)
+        own_mode, own = own_mode[clip, i, j], own[clip, i, j]
+        modes, vectors = near_mode[:, clip, i, j], near[:, clip, i, j]
         offered = vectors
         if self._direct is not None:
             direct = self._direct[clip, :, y, x]

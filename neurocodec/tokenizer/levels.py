@@ -90,8 +90,14 @@ class LevelLFQ(nn.Module):
         Returns tokens (N, S, K) int64 in +-MAX_LEVEL, zero beyond the depth, and depth (N,)
         int64."""
         levels = self._levels(residual, kind, step)
-        depth = self.choose_depth(residual, levels, kind, step, thrift)
-        tokens = (levels * self._coded(depth)).long()
+        tokens = torch.zeros_like(levels, dtype=torch.long)
+        depth = tokens.new_zeros(len(levels))
+        some = levels.any(1).nonzero()[:, 0]  # the others have depth 0, and are most of a picture
+        if len(some):
+            residual, levels = residual[some], levels[some]
+            step = step[some] if step.numel() > 1 else step
+            depth[some] = chosen = self.choose_depth(residual, levels, kind, step, thrift)
+            tokens[some] = (levels * self._coded(chosen)).long()
         return tokens.view(-1, self.stages, self.bits), depth
 
     def dequantize(self, tokens: Tensor, depth: Tensor | None, kind: int, step: Tensor) -> Tensor:
