@@ -109,9 +109,9 @@ class _Merging:
             return
         at = tile * tile.new_tensor([1, 2, 2]) + tile.new_tensor([0, row, column])
         clip, y, x = at.unbind(1)
-        _, i, j = tile.unbind(1)
-        own_mode, own = own_mode[clip, i, j], own[clip, i, j]
-        modes, vectors = near_mode[:, clip, i, j], near[:, clip, i, j]
+        _, down, across = tile.unbind(1)
+        own_mode, own = own_mode[clip, down, across], own[clip, down, across]
+        modes, vectors = near_mode[:, clip, down, across], near[:, clip, down, across]
         offered = vectors
         if self._direct is not None:
             direct = self._direct[clip, :, y, x]
