@@ -109,7 +109,10 @@ def random_latents(shape: TokenShape, grid: tuple[int, int], seed: int, count: i
 Group = tuple[str, int, list[int]]  # table, block and contexts
 
 
-def recorded(shape: TokenShape, generator: Generator, latent: Latent, steps: int) -> list[Group]:
+def recorded(
+    shape: TokenShape, generator: Generator, latent: Latent, steps: int,
+    transform: Ints | None = None,
+) -> list[Group]:  # fmt: skip
     """The groups of bits of a latent frame, in order."""
     groups: list[Group] = []
     code = Counts.code
@@ -123,5 +126,5 @@ def recorded(shape: TokenShape, generator: Generator, latent: Latent, steps: int
         patch.setattr(Counts, "code", recording)
         model = GeneratorModel(shape, generator, steps)
         kind, seen, tokens, depth = latent
-        model.code(BitEncoder(), depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
+        model.code(BitEncoder(), depth.shape, kind, seen, tokens, depth, transform)  # type: ignore[arg-type]
     return groups

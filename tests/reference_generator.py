@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .reference_tokens import Latent, Place, RangeDecoder, Shape, Table, Tables
+from .reference_tokens import Latent, Place, RangeDecoder, Shape, Table, Tables, tell
 
 Vector = tuple[int, int]
 
@@ -105,7 +105,6 @@ class GeneratorModel(Tables):
         super().__init__(generator.prior, decoder)
         self.shape, self.generator, self.schedule = shape, generator, schedule
         self.layer = generator.layer
-        self.tree_bits = max(1, len(f"{shape.stages - 1:b}") if shape.stages > 1 else 0)
 
     def latent(self, h: int, w: int, known: Known) -> Latent:
         self.h, self.w, self.known = h, w, known
@@ -115,9 +114,9 @@ class GeneratorModel(Tables):
             for step in range(self.schedule)
         ]
         self.static = self.static_part()
-        latent = Latent({}, {})
+        latent = Latent({}, {}, {} if known.kind < self.shape.transform_kinds else None)
         for cells in self.steps:
-            latent.depth.update(self.depths(latent.depth, cells))
+            self.depths(latent, dict(latent.depth), cells)
         coded: set[Place] = set()
         for cells in self.steps:
             self.tokens(latent, coded, cells)
@@ -179,15 +178,24 @@ class GeneratorModel(Tables):
 
     # 12.6
 
-    def depths(self, known: dict[Place, int], cells: list[Place]) -> dict[Place, int]:
+    def transform(self, latent: Latent, cell: Place) -> list[int]:
+        """Which transform a cell has, in models with any."""
+        if not self.shape.transform_kinds:
+            return []
+        return one_of(3, (latent.transform or {}).get(cell, 0) - 1)
+
+    def depths(self, latent: Latent, known: dict[Place, int], cells: list[Place]) -> None:
+        size = 3 + len(self.transform(latent, (0, 0)))
+
         def f(place: Place) -> list[int]:
             if place not in known:
-                return [0, 0, 0]
-            return [16, 16 if known[place] else 0, act(known[place])]
+                return [0] * size
+            own = [16, 16 if known[place] else 0, act(known[place])]
+            return own + self.transform(latent, place)
 
         c = []
         for cell in cells:
-            around = relu(self.layer("depth.seen", self.window(2, f, cell, 3)))
+            around = relu(self.layer("depth.seen", self.window(2, f, cell, size)))
             z = relu(self.layer("depth.0", self.static[cell] + around))
             z = lim(added(z, relu(self.layer("depth.1", z))))
             c.append([bucket(v) for v in self.layer("depth.out", z)])
@@ -195,14 +203,13 @@ class GeneratorModel(Tables):
         coded = self.group("coded", kind, [contexts[0] for contexts in c])
         some = [i for i in range(len(cells)) if coded[i]]
         nodes = dict.fromkeys(some, 1)
-        for _ in range(self.tree_bits):
+        for _ in range(self.shape.depth_bits(kind)):
             bits = self.group("depth", kind, [64 * nodes[i] + c[i][nodes[i]] for i in some])
             for i, bit in zip(some, bits, strict=True):
                 nodes[i] = 2 * nodes[i] + bit
-        found = dict.fromkeys(cells, 0)
+        latent.depth.update(dict.fromkeys(cells, 0))
         for i in some:
-            found[cells[i]] = min(nodes[i] - 2**self.tree_bits + 1, self.shape.stages)
-        return found
+            tell(self.shape, kind, latent, cells[i], nodes[i])
 
     # 12.7
 
@@ -229,6 +236,7 @@ class GeneratorModel(Tables):
                 d = act(depth[place])
                 g = [known, 16 if depth[place] else 0, d, d if known else 0]
                 g += self.shown(latent, place, self.shape.stages if known else 0)
+                g += self.transform(latent, place)
                 found[place] = relu(self.layer("tokens.seen", g))
             return found[place]
 
@@ -249,7 +257,7 @@ class GeneratorModel(Tables):
         c: dict[tuple[int, Place, int], int] = {}
         for cell in cells:
             x = z[cell] + self.shown(latent, cell, s)
-            x += one_of(self.shape.stages + 1, latent.depth[cell])
+            x += one_of(self.shape.stages + 1, latent.depth[cell]) + self.transform(latent, cell)
             y = relu(self.layer("tokens.hidden", x, h * s, h * s + h))
             logits = self.layer("tokens.out", y, 4 * k * s, 4 * k * s + 4 * k)
             for q in range(4):

@@ -220,7 +220,8 @@ def read_bundle(data: bytes) -> tuple[Shape, dict[str, Table], Generator | None]
         motion = config.get("motion", 0)
         generator = Generator(config["hidden"], config["blocks"], motion, layers, prior)
     config = description["tokenizer"]
-    shape = Shape(config["quantizer"], config["stages"], config["bits"])
+    kinds = config.get("transform_kinds", 0)
+    shape = Shape(config["quantizer"], config["stages"], config["bits"], kinds)
     return shape, tables("prior."), generator
 
 

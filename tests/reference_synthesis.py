@@ -145,13 +145,14 @@ def blocks(x: Array, tensors: Tensors, name: str) -> Array:
     return x
 
 
+def dct(n: int) -> Array:
+    m = np.cos(np.pi * (np.arange(n) + 0.5) * np.arange(n)[:, None] / n) * np.sqrt(2 / n)
+    m[0] = n**-0.5
+    return m
+
+
 def basis(d: int) -> Array:
     """6.1 for one frame: B (96, D)."""
-
-    def dct(n: int) -> Array:
-        m = np.cos(np.pi * (np.arange(n) + 0.5) * np.arange(n)[:, None] / n) * np.sqrt(2 / n)
-        m[0] = n**-0.5
-        return m
 
     found = []
     for i in range(8):
@@ -167,6 +168,32 @@ def basis(d: int) -> Array:
                 found.append((2 * (i + j) + 2, planes.ravel()))
     found.sort(key=lambda item: item[0])
     return np.stack([vector for _, vector in found[:d]], 1)
+
+
+def from_transform(latent: Array, transform: Ints) -> Array:
+    """11.4, 2: q' (D, h, w) of cells with transforms (h, w) -> q."""
+    b = basis(96)
+    luma = [c for c in range(96) if b[:64, c].any()]
+    gains = np.where(b[:64].any(0), 1, 2)  # B has chroma over the root of 2, A times it
+    out = latent.copy()
+    for i, (rows, columns) in enumerate([(8, 4), (4, 8), (4, 4)]):
+        found = []
+        for a in range(rows):
+            for c in range(columns):
+                for top in range(0, 8, rows):
+                    for left in range(0, 8, columns):
+                        block = np.zeros((8, 8))
+                        wave = np.outer(dct(rows)[a], dct(columns)[c])
+                        block[top : top + rows, left : left + columns] = wave
+                        planes = np.zeros((6, 4, 4))
+                        planes[:4] = unshuffle(block[None], 2)
+                        found.append(((8 * a / rows + 8 * c / columns, a, top, left), planes))
+        found.sort(key=lambda item: item[0])
+        own = b.copy()
+        own[:, luma] = np.stack([planes.ravel() for _, planes in found], 1)
+        at = transform == i + 1
+        out[:, at] = gains[:, None] * (b.T @ own @ latent[:, at])
+    return out
 
 
 def steps(t: float, kind: int, predicted: tuple[Array, Array], masking: int) -> Array:
@@ -191,9 +218,9 @@ def steps(t: float, kind: int, predicted: tuple[Array, Array], masking: int) -> 
 
 def picture(
     every: Tensors, kind: int, t: float, predicted: tuple[Array, Array], tokens: Ints,
-    masking: int = 0,
+    masking: int = 0, transform: Ints | None = None,
 ) -> Array:  # fmt: skip
-    """tokens: (h, w, S, K) -> planes (6, 4 h, 4 w), multiples of 1 / 255."""
+    """tokens: (h, w, S, K), transform: (h, w) -> planes (6, 4 h, 4 w), multiples of 1 / 255."""
     own = "intra." if kind <= 2 else "inter."
     tensors = {k.removeprefix(own): v for k, v in every.items() if k.startswith(own)}
     h, w = tokens.shape[:2]
@@ -212,6 +239,8 @@ def picture(
     n = tokens.reshape(h, w, -1).transpose(2, 0, 1).astype(float)
     shrink, gain = (every[f"lfq.{k}"][kind][:, None, None] for k in ("shrink", "log_gain"))
     latent = np.where(n == 0, 0, np.sign(n) * (np.abs(n) - shrink) * step * np.exp(gain))
+    if transform is not None:
+        latent = from_transform(latent, transform)
     matrix = basis(len(n)) + tensors["decoder.correction"]
     linear = shuffle(np.einsum("pd,dhw->phw", matrix, latent), 4)
 

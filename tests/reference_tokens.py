@@ -67,18 +67,35 @@ NEIGHBOURS = {
 
 
 class Shape(NamedTuple):
-    """quantizer: "levels" or "signs"; stages: S; bits: K."""
+    """quantizer: "levels" or "signs"; stages: S; bits: K. transform_kinds: U."""
 
     quantizer: str
     stages: int
     bits: int
+    transform_kinds: int = 0
+
+    def depth_bits(self, kind: int) -> int:
+        """Bits that say a depth, and of some kinds a transform."""
+        bits = max(1, len(f"{self.stages - 1:b}") if self.stages > 1 else 0)
+        return bits + 2 * int(kind < self.transform_kinds)
 
 
 class Latent(NamedTuple):
-    """One latent frame: depth by place, tokens by (place, stage, channel); 0 where absent."""
+    """One latent frame: depth by place, tokens by (place, stage, channel); 0 where absent.
+    Transforms by place, of kinds that have them; 0 where absent."""
 
     depth: dict[Place, int]
     tokens: dict[tuple[Place, int, int], int]
+    transform: dict[Place, int] | None = None
+
+
+def tell(shape: Shape, kind: int, latent: Latent, cell: Place, node: int) -> None:
+    """5.4 and 10.6: what the last node of a tree says of a cell."""
+    value = node - 2 ** shape.depth_bits(kind)
+    if latent.transform is not None:
+        latent.transform[cell] = value % 4
+        value //= 4
+    latent.depth[cell] = min(value + 1, shape.stages)
 
 
 def bounds_class(value: int, bounds: list[int]) -> int:
@@ -151,11 +168,11 @@ class Model(Tables):
     ) -> None:
         super().__init__(prior, decoder)
         self.shape, self.depths_by_kind = shape, depths_by_kind
-        self.tree_bits = max(1, len(f"{shape.stages - 1:b}") if shape.stages > 1 else 0)
+        self.tree_bits = shape.depth_bits(0)
 
     def latent(self, h: int, w: int, kind: int, before: Latent | None) -> Latent:
         self.h, self.w, self.kind, self.before = h, w, kind, before
-        latent = Latent({}, {})
+        latent = Latent({}, {}, {} if kind < self.shape.transform_kinds else None)
         self.depths(latent)
         for stage in range(max(latent.depth.values())):
             self.stage(latent, stage)
@@ -188,14 +205,13 @@ class Model(Tables):
             coded = self.group("coded", block, contexts)
             some = [i for i in range(len(cells)) if coded[i]]
             nodes = [1] * len(some)
-            for _ in range(self.tree_bits):
+            for _ in range(self.shape.depth_bits(self.kind)):
                 at = [2**self.tree_bits * contexts[i] + n for i, n in zip(some, nodes, strict=True)]
                 bits = self.group("depth", block, at)
                 nodes = [2 * node + bit for node, bit in zip(nodes, bits, strict=True)]
-            found = dict.fromkeys(cells, 0)
+            depth.update(dict.fromkeys(cells, 0))
             for i, node in zip(some, nodes, strict=True):
-                found[cells[i]] = min(node - 2**self.tree_bits + 1, self.shape.stages)
-            depth.update(found)
+                tell(self.shape, self.kind, latent, cells[i], node)
 
     def stage(self, latent: Latent, s: int) -> None:
         """5.5."""
@@ -275,6 +291,8 @@ def hash_latents(latents: list[Latent], shape: Shape) -> str:
 def latent_bytes(latent: Latent, shape: Shape) -> bytes:
     places = sorted(latent.depth)
     values = [struct.pack("<H", latent.depth[place]) for place in places]
+    if latent.transform is not None:
+        values += [bytes([latent.transform.get(place, 0)]) for place in places]
     for place in places:
         for s in range(shape.stages):
             for j in range(shape.bits):

@@ -149,20 +149,20 @@ def test_tokens_of_noise(shape: TokenShape, seed: int) -> None:
     model = ContextModel(shape, prior, (h, w))
     coder = BitDecoder(data)
     ours = hash_tokens(LatentTokens(*model.code_frame(coder)) for _ in range(3))
-    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits)
+    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits, shape.transform_kinds)
     tables = {name: table.tolist() for name, table in prior.items()}
     latents = reference_tokens.decode_latents(plain, tables, 8 * w, 8 * h, 9, data)
     assert reference_tokens.hash_latents(latents, plain) == ours
 
 
-PICTURE_SHAPE = TokenShape("levels", 3, 2, 5, True)
+PICTURE_SHAPE = TokenShape("levels", 3, 2, 5, True, 3)
 
 
 def assert_same_pictures(
     found: Sequence[Tokens], prior: Prior, grid: tuple[int, int], data: bytes
 ) -> None:
     """data: scales, masking and words."""
-    plain = reference_tokens.Shape("levels", PICTURE_SHAPE.stages, PICTURE_SHAPE.bits)
+    plain = reference_tokens.Shape("levels", PICTURE_SHAPE.stages, PICTURE_SHAPE.bits, 3)
     tables = {name: table.tolist() for name, table in prior.items()}
     h, w = grid
     theirs = reference_pictures.decode_pictures(plain, tables, 8 * w, 8 * h, len(found), data)
@@ -193,7 +193,8 @@ def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
             depth = rng.integers(0, 4, (h, w)) * rng.integers(0, 2, (h, w))
             tokens = np.round(rng.laplace(0, rng.choice([1, 30]), (h, w, 3, 2))).astype(np.int16)
             tokens[np.arange(3) >= depth[..., None]] = 0
-            latents.append(LatentTokens(tokens, depth))
+            transform = rng.integers(0, 4, (h, w)) * (depth > 0) if not picture.refs else None
+            latents.append(LatentTokens(tokens, depth, transform))
         field = None
         if picture.refs:
             suggested = memory.suggest(picture)
@@ -314,7 +315,7 @@ def decode_both(
     header = replace(HEADER, width=8 * w, height=8 * h, entropy_model=number)
     gop = VideoGop(frames, 0, 1, step, data)
     ours = list(decode_tokens(header, gop, EntropyModel(number, shape, prior, generator)))
-    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits)
+    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits, shape.transform_kinds)
     other = plain_generator(shape, seed, config)
     if number == GENERATED_PICTURES:
         tables = {name: table.tolist() for name, table in prior.items()}

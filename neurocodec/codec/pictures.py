@@ -137,6 +137,9 @@ class PictureLoop:
             tokens = self.quantize(z, kind, each, (h, w))
         levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
         q = self.tokenizer.lfq.dequantize(levels.flatten(0, 1), None, kind, each)
+        if tokens.transform is not None:
+            transform = torch.from_numpy(tokens.transform).to(self.device).flatten()
+            q = self.tokenizer.lfq.transformed(q, transform, back=True)
         out = nets.decode(q, prediction, context, condition, steps)
         out = out.clamp_(0, 1).mul_(255).round_().div_(255)
         return out.permute(2, 0, 1).contiguous()[None], tokens
@@ -149,12 +152,18 @@ class PictureLoop:
 
     def quantize(self, z: Tensor, kind: int, steps: Tensor, grid: Grid) -> LatentTokens:
         """z: (h w, D), steps: (h w, 1), of (h, w) cells."""
-        tokens, depth = self.tokenizer.lfq.quantize(z, kind, steps)
-        h, w = grid
-        return LatentTokens(
-            tokens.view(h, w, *tokens.shape[1:]).to(torch.int16).cpu().numpy(),
-            depth.view(h, w).cpu().numpy(),
+        lfq, transform = self.tokenizer.lfq, None
+        if kind < self.tokenizer.config.transform_kinds:
+            transform = lfq.choose_transform(z, kind, steps)
+            z = lfq.transformed(z, transform)
+        tokens, depth = lfq.quantize(z, kind, steps)
+        found = LatentTokens(
+            tokens.view(*grid, *tokens.shape[1:]).to(torch.int16).cpu().numpy(),
+            depth.view(*grid).cpu().numpy(),
         )
+        if transform is not None:
+            found.transform = (transform * (depth > 0)).view(*grid).cpu().numpy()
+        return found
 
     @torch.inference_mode()
     def decode(self, item: PictureTokens) -> Tensor:

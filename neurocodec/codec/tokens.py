@@ -57,10 +57,12 @@ _PICTURE_HEAD = len(DEFAULT_SCALES) + 1  # bytes: scales and masking
 
 @dataclass
 class LatentTokens:
-    """Of one latent frame: tokens (h, w, S, K) int16, depth (h, w) int64."""
+    """Of one latent frame: tokens (h, w, S, K) int16, depth (h, w) int64; of a kind whose cells
+    have transforms also these, (h, w) int64."""
 
     tokens: NDArray[np.int16]
     depth: NDArray[np.int64]
+    transform: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -195,7 +197,7 @@ class LatentCoder:
         kind, side = int(before is not None), self._generated.side(SCALE_ONE)
         seen = features(self.generator.shape, self._grid, kind, before, side)
         found = self.generator.code(coder, self._grid, kind, seen, *wanted)
-        self._last = LatentTokens(*found)
+        self._last = LatentTokens(*found[:2])
         return self._last
 
 
@@ -207,7 +209,7 @@ class PictureCoder:
         generated: Generated | None = None,
     ) -> None:  # fmt: skip
         """frames: of the GOP; an encoder that does not know yet gives the most there can be."""
-        self._grids, self._generated = grids_of(grid), generated
+        self._grids, self._generated, self._shape = grids_of(grid), generated, shape
         self._structure = StructureModel(frames)
         self.motion_generator = None
         if generated is None:
@@ -274,15 +276,18 @@ class PictureCoder:
         given: LatentTokens | None, motion: Field | None = None,
     ) -> LatentTokens:  # fmt: skip
         """part: 0 and 1 of an intra picture's bases, 2 of pictures themselves."""
-        wanted = (given.tokens, given.depth) if given else (None, None)
+        wanted = (given.tokens, given.depth, given.transform) if given else (None, None, None)
         grid = self._grids[part]
         if self._generated is None:
-            return LatentTokens(*self.tokens.code(coder, grid, kind, before, *wanted))
-        scale = self._generated.scales[part if part < 2 else scale_place(picture)]
-        distances = distances_of(picture) if motion is not None else ()
-        side = self._generated.side(scale, picture.level, motion, distances)
-        seen = features(self.generator.shape, grid, kind, before, side)
-        return LatentTokens(*self.generator.code(coder, grid, kind, seen, *wanted))
+            levels, depth, transform = self.tokens.code(coder, grid, kind, before, *wanted)
+        else:
+            scale = self._generated.scales[part if part < 2 else scale_place(picture)]
+            distances = distances_of(picture) if motion is not None else ()
+            side = self._generated.side(scale, picture.level, motion, distances)
+            seen = features(self._shape, grid, kind, before, side)
+            levels, depth, transform = self.generator.code(coder, grid, kind, seen, *wanted)
+        has_transform = self._shape.transform_bits(kind) > 0
+        return LatentTokens(levels, depth, transform if has_transform else None)
 
 
 def before_of(tokens: LatentTokens) -> Before:
@@ -342,7 +347,7 @@ def decode_tokens(header: Header, gop: VideoGop, entropy: EntropyModel) -> Itera
 def hash_tokens(items: Iterable[Tokens]) -> str:
     """SHA-256 over what each item holds, little-endian: of a picture its display, references and
     level as uint16, its modes as uint8 and its vectors as int16; of each latent frame its depths as
-    uint16 and its tokens as int16."""
+    uint16, its transforms, where it has any, as uint8 and its tokens as int16."""
     digest = hashlib.sha256()
     for item in items:
         parts = [item]
@@ -356,5 +361,7 @@ def hash_tokens(items: Iterable[Tokens]) -> str:
         for latent in parts:
             assert isinstance(latent, LatentTokens)
             digest.update(latent.depth.astype("<u2").tobytes())
+            if latent.transform is not None:
+                digest.update(latent.transform.astype("u1").tobytes())
             digest.update(latent.tokens.astype("<i2").tobytes())
     return digest.hexdigest()

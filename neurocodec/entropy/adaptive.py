@@ -27,6 +27,7 @@ AROUND_BOUNDS = np.array([1, 4, 8, 13, 19, 29, 45])  # of a mean magnitude in si
 LOWER_BOUNDS = np.array([1, 3, 5, 9, 17])  # of 2 * (sum over stage s-1) + (sum over stage s-2)
 NEAR_BOUNDS = np.array([1, 5, 9, 17, 33, 65])  # of a mean depth in quarters
 DEPTH_BOUNDS = np.array([1, 3, 6, 12])  # of a depth
+TRANSFORM_BITS = 2  # of the number of a transform
 UNARY = 14  # magnitudes above 1 + UNARY go on in Exp-Golomb code
 _AROUND, _LOWER, _NEAR, _BEFORE = 9, 6, 8, 6  # how many classes each; "unknown" is the last
 _ESCAPE_BITS = 12
@@ -37,7 +38,8 @@ class TokenShape:
     """What the model must know of the tokenizer: quantizer "signs" or "levels", S, K, and kinds.
 
     kinds: of latent frames, numbered from 0, each with counts of its own for tokens, and with
-    ``depths_by_kind`` for depths too.
+    ``depths_by_kind`` for depths too. transform_kinds: of so many of them, from 0 on, each cell
+    with tokens has one of four transforms, which is said with its depth.
     """
 
     quantizer: str
@@ -45,10 +47,20 @@ class TokenShape:
     bits: int
     kinds: int = 2
     depths_by_kind: bool = False
+    transform_kinds: int = 0
+
+    @property
+    def depth_bits(self) -> int:
+        """Of a depth less 1."""
+        return max(1, (self.stages - 1).bit_length())
 
     @property
     def tree_bits(self) -> int:
-        return max(1, (self.stages - 1).bit_length())
+        """Of a depth less 1, and of a transform behind it where there is one: the most."""
+        return self.depth_bits + (TRANSFORM_BITS if self.transform_kinds else 0)
+
+    def transform_bits(self, kind: int) -> int:
+        return TRANSFORM_BITS if kind < self.transform_kinds else 0
 
     def table_shapes(self) -> dict[str, tuple[int, int, int]]:
         """(blocks, contexts, 2) of each table of counts."""
@@ -108,6 +120,7 @@ class _Latent:
     grid: _Grid
     kind: int
     depth: Ints
+    transform: Ints
     tokens: NDArray[np.int16]  # (cells, S, K)
     magnitude: NDArray[np.int16]  # of tokens that are known
     depth_before: Ints | None  # both without a margin
@@ -129,16 +142,20 @@ class TokenModel:
         before: Before | None = None,
         tokens: NDArray[np.int16] | None = None,
         depth: Ints | None = None,
-    ) -> tuple[NDArray[np.int16], Ints]:
-        """Code a latent frame of (h, w) cells: tokens (h, w, S, K) int16, depth (h, w) int64.
+        transform: Ints | None = None,
+    ) -> tuple[NDArray[np.int16], Ints, Ints]:
+        """Code a latent frame of (h, w) cells: tokens (h, w, S, K) int16, depth and transform (h,
+        w) int64.
 
-        A decoder takes neither and returns both. Tokens beyond a cell's depth are 0.
+        A decoder takes none of them and returns all. Tokens beyond a cell's depth are 0, and so are
+        transforms of cells without tokens, and of kinds that have none.
         """
         (h, w), s, k = grid, self.shape.stages, self.shape.bits
         places = _places(h, w)
         latent = _Latent(
             places,
             kind,
+            np.zeros(places.size, np.int64),
             np.zeros(places.size, np.int64),
             np.zeros((places.size, s, k), np.int16),
             np.zeros((places.size, s, k), np.int16),
@@ -148,16 +165,19 @@ class TokenModel:
         if tokens is not None and depth is not None:
             latent.depth[places.inside] = depth.ravel()
             latent.tokens[places.inside] = tokens.reshape(-1, s, k)
+        if transform is not None:
+            latent.transform[places.inside] = transform.ravel()
         self._code_depths(coder, latent)
         for stage in range(int(latent.depth.max())):
             self._code_stage(coder, stage, latent)
         return (
             latent.tokens[places.inside].reshape(h, w, s, k),
             latent.depth[places.inside].reshape(h, w),
+            latent.transform[places.inside].reshape(h, w),
         )
 
     def _code_depths(self, coder: BitCoder, latent: _Latent) -> None:
-        """Fill ``latent.depth`` in place when decoding."""
+        """Fill ``latent.depth`` and ``latent.transform`` in place when decoding."""
         grid, depth = latent.grid, latent.depth
         block = latent.kind if self.shape.depths_by_kind else 0
         known = np.zeros_like(depth)
@@ -176,9 +196,11 @@ class TokenModel:
             some = np.flatnonzero(coded)
             tree = self.shape.tree_bits
             nodes = (context[some, None] << tree) + np.arange(1 << tree)
-            value = code_tree(coder, self.tables["depth"], block, d[some] - 1, tree, nodes)
-            d = np.zeros_like(d)
-            d[some] = np.minimum(value + 1, self.shape.stages)
+            d[some], latent.transform[cells[some]] = code_depth_values(
+                coder, self.tables["depth"], block, self.shape, latent.kind,
+                d[some], latent.transform[cells[some]], nodes,
+            )  # fmt: skip
+            d[coded == 0] = 0
             depth[cells] = values[cells] = d
             known[cells] = 1
 
@@ -266,9 +288,23 @@ class ContextModel(TokenModel):
     ) -> tuple[NDArray[np.int16], Ints]:
         """Code the next latent frame as :meth:`code` does: kind 0 for the first, 1 for others."""
         kind = 0 if self._before is None else 1
-        tokens, depth = self.code(coder, self.grid, kind, self._before, tokens=tokens, depth=depth)
+        found = self.code(coder, self.grid, kind, self._before, tokens=tokens, depth=depth)
+        tokens, depth, _ = found
         self._before = Before(depth, np.abs(tokens))
         return tokens, depth
+
+
+def code_depth_values(
+    coder: BitCoder, table: Counts, block: int, shape: TokenShape, kind: int, depth: Ints,
+    transform: Ints, contexts: Ints,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """Depths (N,) that are not 0, and transforms (N,) of kinds that have them.
+
+    contexts: (N, 2^tree_bits), of the nodes of a tree of depths, and of transforms behind them."""
+    bits = shape.transform_bits(kind)
+    value = ((depth - 1) << bits) + (transform if bits else 0)
+    value = code_tree(coder, table, block, value, shape.depth_bits + bits, contexts)
+    return np.minimum((value >> bits) + 1, shape.stages), value & ((1 << bits) - 1)
 
 
 def code_tree(

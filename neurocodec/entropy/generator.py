@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .adaptive import UNARY, Before, Prior, TokenShape, code_magnitudes, code_tree
+from .adaptive import (
+    TRANSFORM_BITS,
+    UNARY,
+    Before,
+    Prior,
+    TokenShape,
+    code_depth_values,
+    code_magnitudes,
+)
 from .binary import BitCoder, Counts, Ints
 from .field import Field
 from .integer import (
@@ -81,21 +89,22 @@ class GeneratorConfig:
     def layers(self, shape: TokenShape) -> dict[str, tuple[int, int]]:
         """(outputs, inputs) of each layer."""
         c, d, s, k = self.channels, shape.stages * shape.bits, shape.stages, shape.bits
+        t = transform_features(shape)
         sizes = {
             "static.0": (c, feature_count(shape)),
             "static.1": (c, 9 * c),
             "static.2": (c, 9 * c),
-            "depth.seen": (self.seen, 3 * (2 * REACH + 1) ** 2),
+            "depth.seen": (self.seen, (3 + t) * (2 * REACH + 1) ** 2),
             "depth.0": (c, c + self.seen),
             "depth.1": (c, c),
             "depth.out": (1 << shape.tree_bits, c),
-            "tokens.seen": (c, 4 + 2 * d),
+            "tokens.seen": (c, 4 + 2 * d + t),
             "tokens.trunk": (c, 10 * c),
         }
         for i in range(self.blocks):
             sizes[f"tokens.blocks.{i}.0"] = (2 * c, c)
             sizes[f"tokens.blocks.{i}.1"] = (c, 2 * c)
-        sizes["tokens.hidden"] = (s * self.hidden, c + 2 * d + s + 1)
+        sizes["tokens.hidden"] = (s * self.hidden, c + 2 * d + s + 1 + t)
         sizes["tokens.out"] = (s * LOGITS * k, self.hidden)
         return sizes | (motion_layers(self.motion) if self.motion else {})
 
@@ -156,6 +165,16 @@ class Side:
     level: int = 0
     motion: Field | None = None
     distances: tuple[int, ...] = ()
+
+
+def transform_features(shape: TokenShape) -> int:
+    """Of :func:`_of_transforms`, in models where cells have any."""
+    return (1 << TRANSFORM_BITS) - 1 if shape.transform_kinds else 0
+
+
+def _of_transforms(shape: TokenShape, transform: Ints) -> Activations:
+    """(N,) -> (N, transform_features), whether it is the first, the second, ..."""
+    return (ONE * (transform[:, None] == 1 + np.arange(transform_features(shape)))).astype(np.int8)
 
 
 def feature_count(shape: TokenShape) -> int:
@@ -221,24 +240,31 @@ class GeneratorModel:
         seen: Activations,
         tokens: NDArray[np.int16] | None = None,
         depth: Ints | None = None,
-    ) -> tuple[NDArray[np.int16], Ints]:
-        """Code a latent frame of (h, w) cells: tokens (h, w, S, K) int16, depth (h, w) int64.
+        transform: Ints | None = None,
+    ) -> tuple[NDArray[np.int16], Ints, Ints]:
+        """Code a latent frame of (h, w) cells: tokens (h, w, S, K) int16, depth and transform (h,
+        w) int64.
 
-        seen: (h w, F), see :func:`features`. A decoder takes no tokens and depth, and returns both.
-        Tokens beyond a cell's depth are 0.
+        seen: (h w, F), see :func:`features`. A decoder takes none of them, and returns all. Tokens
+        beyond a cell's depth are 0, and so are transforms of cells without tokens, and of kinds
+        that have none.
         """
         (h, w), s, k = grid, self.shape.stages, self.shape.bits
         order = steps_of(h, w, self.steps).ravel()
         groups = [np.flatnonzero(order == i) for i in range(self.steps)]
         groups = [cells for cells in groups if len(cells)]
         static = self._static(grid, seen)
-        depths = np.zeros(h * w, np.int64) if depth is None else depth.ravel()
-        depths = self._code_depths(coder, grid, kind, static, groups, depths)
+        depths, transforms = (
+            np.zeros(h * w, np.int64) if x is None else x.ravel() for x in (depth, transform)
+        )
+        depths, transforms = self._code_depths(
+            coder, grid, kind, static, groups, depths, transforms
+        )
         levels = np.zeros((h * w, s, k), np.int16)
         if tokens is not None:
             levels[:] = tokens.reshape(h * w, s, k)
-        self._code_tokens(coder, grid, kind, static, groups, depths, levels)
-        return levels.reshape(h, w, s, k), depths.reshape(h, w)
+        self._code_tokens(coder, grid, kind, static, groups, depths, transforms, levels)
+        return levels.reshape(h, w, s, k), depths.reshape(h, w), transforms.reshape(h, w)
 
     def _static(self, grid: tuple[int, int], x: Activations) -> Activations:
         """Features (h w, F) -> (h w, C), of 5x5 cells."""
@@ -252,11 +278,12 @@ class GeneratorModel:
 
     def _code_depths(
         self, coder: BitCoder, grid: tuple[int, int], kind: int, static: Activations,
-        groups: list[Ints], depths: Ints,
-    ) -> Ints:  # fmt: skip
-        out = np.zeros_like(depths)
+        groups: list[Ints], depths: Ints, transforms: Ints,
+    ) -> tuple[Ints, Ints]:  # fmt: skip
+        out, which = np.zeros_like(depths), np.zeros_like(depths)
         w = grid[1]
-        seen = _with_margin(np.zeros((len(depths), 3), np.int8), grid, REACH)
+        size = 3 + transform_features(self.shape)
+        seen = _with_margin(np.zeros((len(depths), size), np.int8), grid, REACH)
         layers = self._layers
         for cells in groups:
             x = layers["depth.seen"].relu(windows(seen, cells, REACH))
@@ -268,25 +295,30 @@ class GeneratorModel:
             some = np.flatnonzero(coded)
             tree = self.shape.tree_bits
             nodes = np.arange(1 << tree) * BUCKETS + contexts[some]
-            value = code_tree(
-                coder, self.tables["depth"], kind, depths[cells[some]] - 1, tree, nodes
-            )
-            out[cells[some]] = np.minimum(value + 1, self.shape.stages)
+            some = cells[some]
+            out[some], which[some] = code_depth_values(
+                coder, self.tables["depth"], kind, self.shape, kind, depths[some],
+                transforms[some], nodes,
+            )  # fmt: skip
             d = out[cells]
             known = np.stack([np.full_like(d, ONE), ONE * (d > 0), log_activation(d)], 1)
+            known = np.concatenate([known, _of_transforms(self.shape, which[cells])], 1)
             seen[cells // w + REACH, cells % w + REACH] = known
-        return out
+        return out, which
 
     def _code_tokens(
         self, coder: BitCoder, grid: tuple[int, int], kind: int, static: Activations,
-        groups: list[Ints], depths: Ints, levels: NDArray[np.int16],
+        groups: list[Ints], depths: Ints, transforms: Ints, levels: NDArray[np.int16],
     ) -> None:  # fmt: skip
         """Fill ``levels`` in place."""
         n, w, d = len(depths), grid[1], self.shape.stages * self.shape.bits
         layers = self._layers
-        known = np.zeros((n, 4 + 2 * d), np.int8)  # what there is to see of each cell
+        kinds = _of_transforms(self.shape, transforms)
+        # what there is to see of each cell
+        known = np.zeros((n, 4 + 2 * d + kinds.shape[1]), np.int8)
         known[:, 1] = ONE * (depths > 0)
         known[:, 2] = log_activation(depths)
+        known[:, 4 + 2 * d :] = kinds
         seen = _with_margin(layers["tokens.seen"].relu(known), grid, 1)
         for group in groups:
             cells = group[depths[group] > 0]
@@ -297,21 +329,25 @@ class GeneratorModel:
                     inner = layers[f"tokens.blocks.{i}.0"].relu(x)
                     x = added(x, layers[f"tokens.blocks.{i}.1"](inner))
                 x = np.maximum(x, 0)
-                known[cells, 4:] = self._code_cells(coder, kind, x, depths, levels, cells)
+                known[cells, 4 : 4 + 2 * d] = self._code_cells(
+                    coder, kind, x, depths, kinds, levels, cells
+                )
             known[group, 0] = ONE
             known[group, 3] = known[group, 2]
             seen[group // w + 1, group % w + 1] = layers["tokens.seen"].relu(known[group])
 
     def _code_cells(
-        self, coder: BitCoder, kind: int, x: Activations, depths: Ints,
+        self, coder: BitCoder, kind: int, x: Activations, depths: Ints, kinds: Activations,
         levels: NDArray[np.int16], cells: Ints,
     ) -> Activations:  # fmt: skip
-        """Code the cells' tokens, stage by stage. Returns log magnitudes, then those with signs."""
+        """Code the cells' tokens, stage by stage. kinds: of transforms, as features. Returns log
+        magnitudes, then those with signs."""
         s, k = self.shape.stages, self.shape.bits
         d = s * k
         depth = depths[cells]
         own = np.zeros((len(cells), 2 * d), np.int8)
         which = (ONE * (depth[:, None] == np.arange(s + 1))).astype(np.int8)
+        which = np.concatenate([which, kinds[cells]], 1)
         for stage in range(int(depth.max())):
             at = np.flatnonzero(depth > stage)
             hidden, out = self._heads[stage]

@@ -28,7 +28,15 @@ from ..entropy.generator import Generator, GeneratorConfig
 from ..entropy.motion import MOTION_PREFIX
 from ..entropy.motion import TABLES as MOTION_TABLES
 from ..errors import FormatError, ModelError, ModelMismatchError, UsageError, printable
-from ..tokenizer.config import KINDS, QUANTIZERS, MotionConfig, TokenizerConfig, config_from_dict
+from ..tokenizer.config import (
+    ABSENT,
+    KINDS,
+    PATCH_CHANNELS,
+    QUANTIZERS,
+    MotionConfig,
+    TokenizerConfig,
+    config_from_dict,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +61,8 @@ _UNREADABLE = (SafetensorError, OSError, TypeError, AttributeError)
 def token_shape(config: TokenizerConfig | MotionConfig) -> TokenShape:
     """What the entropy model must know of a tokenizer."""
     if isinstance(config, MotionConfig):
-        return TokenShape(config.quantizer, config.stages, config.bits, KINDS, True)
+        kinds = config.transform_kinds
+        return TokenShape(config.quantizer, config.stages, config.bits, KINDS, True, kinds)
     return TokenShape(config.quantizer, config.stages, config.bits)
 
 
@@ -224,7 +233,7 @@ def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
         if name in ("family", "quantizer", "full_kernels"):
             continue
         sizes = value if isinstance(value, tuple) else (value,)
-        low = 0 if "blocks" in name or "inter_" in name else 1
+        low = 0 if "blocks" in name or name.startswith(ABSENT) else 1
         high = MAX_BLOCKS if "blocks" in name else limits.get(name, MAX_CHANNELS)
         good = all(type(size) is int and low <= size <= high for size in sizes)
         if not (good and 0 < len(sizes) <= MAX_LEVELS):
@@ -233,6 +242,10 @@ def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
         raise ValueError("quantizer")
     if isinstance(config, MotionConfig) and config.inter_context and not config.inter_width:
         raise ValueError("inter_width")
+    if isinstance(config, MotionConfig) and config.transform_kinds > (
+        KINDS if config.latent_dim == PATCH_CHANNELS else 0
+    ):
+        raise ValueError("transform_kinds")
 
 
 @contextlib.contextmanager

@@ -68,6 +68,17 @@ class Dequantizer(nn.Module):
         return q
 
 
+class TransformDequantizer(Dequantizer):
+    """The same with transforms (N,) int64, which are 0 in kinds that have none."""
+
+    def forward(  # type: ignore[override]
+        self, tokens: Tensor, transform: Tensor, kind: Tensor, steps: Tensor
+    ) -> Tensor:
+        q = super().forward(tokens, kind, steps)
+        found: Tensor = self.lfq.transformed(q, transform, back=True)  # type: ignore[operator]
+        return found
+
+
 class PictureContext(nn.Module):
     """Predictions (1, 6, H/2, W/2) twice, kind int64, steps of cells (1, 1, h, w) -> a better
     prediction, and features for the decoder (1, C, H/4, W/4)."""
@@ -118,10 +129,13 @@ def networks(tokenizer: Tokenizer | MotionTokenizer) -> Iterator[Network]:
          torch.tensor(n % 2), torch.rand(n, 1, generator=random) + 0.01)
         for n in (6, 1, 9)
     ]  # fmt: skip
-    yield Network(
-        "dequantizer", Dequantizer(tokenizer.lfq),
-        {"tokens": {0: _N}, "kind": None, "steps": {0: _N}}, ("latent",), tokens,
-    )  # fmt: skip
+    inputs: dict[str, dict[int, Any] | None] = {"tokens": {0: _N}, "kind": None, "steps": {0: _N}}
+    module, examples = Dequantizer(tokenizer.lfq), list[tuple[Tensor, ...]](tokens)
+    if isinstance(tokenizer, MotionTokenizer) and tokenizer.config.transform_kinds:
+        module = TransformDequantizer(tokenizer.lfq)
+        inputs = {"tokens": {0: _N}, "transform": {0: _N}, **inputs}
+        examples = [(levels, torch.arange(len(levels)) % 4, *rest) for levels, *rest in tokens]
+    yield Network("dequantizer", module, inputs, ("latent",), examples)
 
 
 def _clip_networks(tokenizer: Tokenizer, random: torch.Generator) -> Iterator[Network]:

@@ -111,13 +111,17 @@ SIZES: dict[str, TokenizerConfig] = {
 }
 
 
+ABSENT = ("inter_", "transform_")  # beginnings of fields that are not written where they are 0
+
+
 @dataclass(frozen=True)
 class MotionConfig:
     """Shape of a tokenizer of the ``motion`` family: one picture at a time, predicted from others.
 
     context: channels of the networks at 1/4 resolution, which see the prediction. width: channels
     at 1/8 resolution, of the cells. decoder_blocks: residual blocks there. inter_*: the same of
-    inter pictures, where inter_context is not 0.
+    inter pictures, where inter_context is not 0. transform_kinds: of so many kinds, from 0 on, each
+    cell has one of four transforms, see ``patch.block_transforms``.
     bits, stages: K and S of the quantizer "levels"; K S, at most the 96 samples of a cell.
     """
 
@@ -133,6 +137,7 @@ class MotionConfig:
     inter_context_blocks: int = 0
     inter_width: int = 0
     inter_decoder_blocks: int = 0
+    transform_kinds: int = 0
 
     @property
     def latent_dim(self) -> int:
@@ -150,15 +155,19 @@ class MotionConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Without what has its default of 0, so that bundles from before have the same."""
-        return {k: v for k, v in asdict(self).items() if v or not k.startswith("inter_")}
+        return {k: v for k, v in asdict(self).items() if v or not k.startswith(ABSENT)}
 
 
 MOTION_SIZES: dict[str, MotionConfig] = {
-    "tiny": MotionConfig(context=8, width=16, decoder_blocks=1),
-    "small": MotionConfig(),
+    "tiny": MotionConfig(context=8, width=16, decoder_blocks=1, transform_kinds=3),
+    "small": MotionConfig(transform_kinds=3),
     # a third of the operations for inter pictures
     "fast": MotionConfig(
-        inter_context=32, inter_context_blocks=1, inter_width=64, inter_decoder_blocks=1
+        inter_context=32,
+        inter_context_blocks=1,
+        inter_width=64,
+        inter_decoder_blocks=1,
+        transform_kinds=3,
     ),
 }
 

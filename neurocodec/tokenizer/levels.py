@@ -21,6 +21,7 @@ MAX_LEVEL = 4095  # largest magnitude a token can carry
 ROUNDING = 0.35  # a magnitude of n + 1 - ROUNDING or more rounds up to n + 1: a dead zone around 0
 # Estimated bits of a level that is 0, of one that is not, and more for each doubling: for the depth
 LEVEL_BITS = (0.25, 3.5, 1.5)
+_TRANSFORM_BITS = 5.0  # that another transform than the usual one must save
 
 
 class LevelLFQ(nn.Module):
@@ -35,15 +36,19 @@ class LevelLFQ(nn.Module):
         kinds: int = 2,
         depth_bits: tuple[float, float] = (1.0, 2.0),
         noisy_rate: bool = False,
+        transforms: Tensor | None = None,
     ) -> None:
         """depth_bits: taken for the cost of a cell's depth, and more where it is not 0. noisy_rate:
         whether the rate's gradient is that of a value with uniform noise (Balle et al., ICLR 2017)
-        rather than that of the level; the quantized value then has no gradient at all."""
+        rather than that of the level; the quantized value then has no gradient at all. transforms:
+        (n, D, D), orthonormal, of which a cell may have one; see :meth:`choose_transform`."""
         super().__init__()
         if latent_dim != bits * stages:
             raise ValueError("levels: latent_dim must be bits * stages")
         self.bits, self.stages, self.depth_bits = bits, stages, depth_bits
         self.noisy_rate = noisy_rate
+        self.transforms: Tensor | None
+        self.register_buffer("transforms", transforms, persistent=False)
         self.level_bits = LEVEL_BITS
         self.log_gain = nn.Parameter(torch.zeros(kinds, latent_dim))  # of the step, per channel
         self.shrink = nn.Parameter(torch.full((kinds, latent_dim), 0.03))  # of magnitudes, in steps
@@ -68,6 +73,12 @@ class LevelLFQ(nn.Module):
     ) -> Tensor:
         """(N, D) -> (N,) depth minimising squared error + thrift * lambda * approximate bits. The
         finer a channel's step, the more its error counts."""
+        return self._saved(residual, levels, kind, step, thrift).argmax(1)
+
+    def _saved(
+        self, residual: Tensor, levels: Tensor, kind: int, step: Tensor, thrift: float
+    ) -> Tensor:
+        """What each depth saves, against 0: (N, S + 1)."""
         magnitude = levels.abs()
         zero, nonzero, octave = self.level_bits
         bits = thrift * torch.where(
@@ -79,8 +90,32 @@ class LevelLFQ(nn.Module):
         total = gain.view(-1, self.stages, self.bits).sum(2).cumsum(1)
         if self.noisy_rate:
             total = total - thrift * (LAMBDA_PER_STEP2 * step**2 * self.depth_bits[1])
-        total = F.pad(total, (1, 0))  # depth 0 gains nothing
-        return total.argmax(1)
+        return F.pad(total, (1, 0))  # depth 0 gains nothing
+
+    @torch.no_grad()
+    def choose_transform(self, residual: Tensor, kind: int, step: Tensor) -> Tensor:
+        """Of each residual (N, D) the number of its best transform, (N,) int64; 0: none. step: a
+        scalar or (N, 1)."""
+        assert self.transforms is not None
+        lowest = _TRANSFORM_BITS * LAMBDA_PER_STEP2 * step.square().flatten()
+        best = torch.zeros(len(residual), dtype=torch.long, device=residual.device)
+        most = self._saved(residual, self._levels(residual, kind, step), kind, step, 1.0).amax(1)
+        for i, transform in enumerate(self.transforms):
+            other = F.linear(residual, transform)
+            saved = self._saved(other, self._levels(other, kind, step), kind, step, 1.0).amax(1)
+            saved = saved - lowest
+            best = torch.where(saved > most, i + 1, best)
+            most = torch.maximum(most, saved)
+        return best
+
+    def transformed(self, residual: Tensor, transform: Tensor, back: bool = False) -> Tensor:
+        """Residuals (N, D), each by the transform of its number (N,), or back from it."""
+        assert self.transforms is not None
+        out = residual
+        for i, matrix in enumerate(self.transforms):
+            turned = F.linear(residual, matrix.T if back else matrix)
+            out = torch.where((transform == i + 1)[:, None], turned, out)
+        return out
 
     @torch.no_grad()
     def quantize(

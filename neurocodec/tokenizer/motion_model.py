@@ -30,7 +30,7 @@ from .config import (
     MotionConfig,
 )
 from .levels import LevelLFQ
-from .patch import group_basis
+from .patch import block_transforms, group_basis
 
 DEPTH_BITS = (0.15, 4.0)  # most cells are skipped, and their neighbours say so
 _PLANES = 6
@@ -156,7 +156,10 @@ class MotionTokenizer(nn.Module):
         analysis, synthesis = group_basis(config.latent_dim, 1)
         self.intra = PictureCodec(config, analysis, synthesis)
         self.inter = PictureCodec(config.inter, analysis, synthesis)
-        self.lfq = LevelLFQ(config.latent_dim, config.bits, config.stages, KINDS, DEPTH_BITS, True)
+        transforms = block_transforms() if config.transform_kinds else None
+        self.lfq = LevelLFQ(
+            config.latent_dim, config.bits, config.stages, KINDS, DEPTH_BITS, True, transforms
+        )
         self.lfq.log_gain.requires_grad_(
             False
         )  # nothing but the error of the picture would tell it
@@ -201,7 +204,13 @@ class MotionTokenizer(nn.Module):
         b, d, h, w = z.shape
         cells = z.permute(0, 2, 3, 1).flatten(0, 2)
         cell_step = steps.expand(b, 1, h, w).reshape(-1, 1)
+        transform = None
+        if kind < self.config.transform_kinds:
+            transform = self.lfq.choose_transform(cells.detach(), kind, cell_step)
+            cells = self.lfq.transformed(cells, transform)
         q, depth, bits, levels = self.lfq(cells, kind, cell_step, (b, h, w), before.flatten(0, 2))
+        if transform is not None:
+            q = self.lfq.transformed(q, transform, back=True)
         q = q.view(b, h, w, d).permute(0, 3, 1, 2)
         out = nets.decoder(q, prediction, context, condition, steps)
         return CodedPicture(

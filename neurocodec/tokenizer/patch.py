@@ -96,6 +96,38 @@ def group_basis(latent_dim: int, frames: int = TEMPORAL_STRIDE) -> tuple[Tensor,
     return analysis.float(), synthesis.float()
 
 
+TRANSFORMS = ((8, 4), (4, 8), (4, 4))  # height and width of blocks of luma, but for 8x8
+
+
+def block_transforms() -> Tensor:
+    """From the latent of a cell, its 8x8 DCT as in ``group_basis``, to those of smaller blocks:
+    (3, 96, 96), orthonormal. Chroma's channels stay as they are, and luma's take the places of
+    luma, lowest frequencies first, those of all blocks together."""
+    analysis, synthesis = group_basis(PATCH_CHANNELS, 1)
+    luma = analysis[:, : 4 * _HALF**2].abs().amax(1) > 1e-6
+    out = []
+    for height, width in TRANSFORMS:
+        down, across = dct_matrix(height), dct_matrix(width)
+        rows: list[tuple[tuple[float, int, int, int], Tensor]] = []
+        for i in range(height):
+            for j in range(width):
+                for top in range(0, SPATIAL_STRIDE, height):
+                    for left in range(0, SPATIAL_STRIDE, width):
+                        block = torch.zeros(SPATIAL_STRIDE, SPATIAL_STRIDE, dtype=torch.float64)
+                        block[top : top + height, left : left + width] = torch.outer(
+                            down[i], across[j]
+                        )
+                        planes = torch.zeros(6, _HALF, _HALF, dtype=torch.float64)
+                        planes[:4] = F.pixel_unshuffle(block[None, None], 2)[0]
+                        frequency = SPATIAL_STRIDE * (i / height + j / width)
+                        rows.append(((frequency, i, top, left), planes.flatten()))
+        rows.sort(key=lambda row: row[0])
+        basis = analysis.double()
+        basis[luma] = torch.stack([row for _, row in rows])
+        out.append(basis @ synthesis.double())
+    return torch.stack(out).float()
+
+
 def repeat_last_frame(analysis: Tensor, synthesis: Tensor) -> Tensor:
     """(D, D): the latent of four copies of a group's last frame, from that group's latent."""
     last = synthesis[-PATCH_CHANNELS:]  # (96, D)

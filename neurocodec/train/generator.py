@@ -103,7 +103,8 @@ class GeneratorRun(Run):
         parts = models.generator_parts(bundle)
         if parts is None:
             raise InputError(f"{bundle.path}: has no generator")
-        if parts.config != self.model.config or bundle.shape != self.model.shape:
+        own, without = self.model.shape, replace(self.model.shape, transform_kinds=0)
+        if parts.config != self.model.config or bundle.shape not in (own, without):
             raise InputError(f"{bundle.path}: its generator has other sizes")
         self.model.load_arrays(parts.arrays)
         self.forget_average()
@@ -133,7 +134,9 @@ class GeneratorRun(Run):
         schedules, odds = zip(*SCHEDULES, strict=True)
         seen = f.seen[at].to(self.device).float() / ONE
         depth, tokens = f.depth[at].to(self.device).long(), f.tokens[at].to(self.device).long()
-        nats = self.model.cost(seen, depth, tokens, int(rng.choice(schedules, p=odds)))
+        transform = None if f.transform is None else f.transform[at].to(self.device).long()
+        steps = int(rng.choice(schedules, p=odds))
+        nats = self.model.cost(seen, depth, tokens, steps, transform)
         adaptive = float(f.bits[at].sum()) * float(np.log(2))
         loss, motion = nats / max(adaptive, 1.0), {}
         for name, places in self._decisions.items():
@@ -211,9 +214,9 @@ def compare(
     sums: dict[str, list[float]] = {}
     for clip in clips:
         model, coder = GeneratorModel(shape, generator, steps), BitEncoder()
-        for kind, seen, tokens, depth, adaptive in cache.of_clip(clip):
+        for kind, seen, tokens, depth, transform, adaptive in cache.of_clip(clip):
             before = coder.ideal_bits
-            model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
+            model.code(coder, depth.shape, kind, seen, tokens, depth, transform)  # type: ignore[arg-type]
             for name in (f"kind{kind}", "all"):
                 found = sums.setdefault(name, [0.0, 0.0])
                 found[0] += coder.ideal_bits - before
@@ -253,8 +256,8 @@ def gathered_prior(net: GeneratorNet, cache: TokenCache, clips: list[int]) -> Pr
         model.tables[name] = Counts(np.zeros_like(flat[name]), 1 << 50)
     for clip in clips:
         coder = BitEncoder()
-        for kind, seen, tokens, depth, _ in cache.of_clip(clip):
-            model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
+        for kind, seen, tokens, depth, transform, _ in cache.of_clip(clip):
+            model.code(coder, depth.shape, kind, seen, tokens, depth, transform)  # type: ignore[arg-type]
     found: dict[str, NDArray[Any]] = {name: table.counts for name, table in model.tables.items()}
     if net.config.motion:
         found |= _motion_counts(net, cache, flat)

@@ -11,8 +11,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..entropy.adaptive import TokenShape
-from ..entropy.generator import LOGITS, MORE, NEGATIVE, NONZERO, REACH, STILL_MORE, GeneratorConfig
+from ..entropy.adaptive import TRANSFORM_BITS, TokenShape
+from ..entropy.generator import (
+    LOGITS,
+    MORE,
+    NEGATIVE,
+    NONZERO,
+    REACH,
+    STILL_MORE,
+    GeneratorConfig,
+    transform_features,
+)
 from ..entropy.integer import LOGIT_ONE, MAX_ACTIVATION, MAX_BIAS, MAX_WEIGHT, ONE, SHIFT
 from ..entropy.schedule import steps_of
 
@@ -48,12 +57,24 @@ class RoundedLinear(nn.Linear):
 
 @dataclass
 class Shown:
-    """What there is to see of cells: depth (B, h, w), its logarithm, and tokens (B, h, w, 2 D), log
-    magnitudes and then those with signs."""
+    """What there is to see of cells: depth (B, h, w), its logarithm, tokens (B, h, w, 2 D), log
+    magnitudes and then those with signs, and which transform (B, h, w, T), where there are any."""
 
     depth: Tensor
     log_depth: Tensor
     tokens: Tensor
+    transform: Tensor
+
+
+def shown_of(
+    shape: TokenShape, depth: Tensor, tokens: Tensor, transform: Tensor | None = None
+) -> Shown:
+    """depth (B, h, w), tokens (B, h, w, D), transform (B, h, w) or None for none."""
+    size = log_value(tokens.abs())
+    which = torch.zeros_like(depth) if transform is None else transform
+    which = which[..., None] == 1 + torch.arange(transform_features(shape), device=depth.device)
+    signed = torch.cat([size, size * tokens.sign()], -1)
+    return Shown(depth, log_value(depth), signed, which.float())
 
 
 class GeneratorNet(nn.Module):
@@ -71,7 +92,7 @@ class GeneratorNet(nn.Module):
         )
         s, k, h, c = shape.stages, shape.bits, config.hidden, config.channels
         d = s * k
-        mask = torch.zeros(s, h, c + 2 * d + s + 1)
+        mask = torch.zeros(s, h, c + 2 * d + s + 1 + transform_features(shape))
         for stage in range(s):
             mask[stage, :, :c] = mask[stage, :, c + 2 * d :] = 1
             mask[stage, :, c : c + stage * k] = mask[stage, :, c + d : c + d + stage * k] = 1
@@ -100,19 +121,24 @@ class GeneratorNet(nn.Module):
             y = _activation(y + _activation(self._convolved(name, y, 1)))
         return y
 
-    def cost(self, seen: Tensor, depth: Tensor, tokens: Tensor, steps: int) -> Tensor:
+    def cost(
+        self, seen: Tensor, depth: Tensor, tokens: Tensor, steps: int,
+        transform: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Nats of depths (B, h, w) and tokens (B, h, w, D) of latent frames, coded in ``steps``
-        steps; seen: their features (B, h, w, F), in ones. Summed."""
+        steps; seen: their features (B, h, w, F), in ones; transform: (B, h, w), of kinds that have
+        them. Summed."""
         static = self.static(seen)
         order = torch.from_numpy(steps_of(*depth.shape[1:], steps)).to(depth.device)
-        size = log_value(tokens.abs())
-        shown = Shown(depth, log_value(depth), torch.cat([size, size * tokens.sign()], -1))
+        shown = shown_of(self.shape, depth, tokens, transform)
         cost = static.new_zeros(())
         for step in range(steps):
             at = (order == step).expand_as(depth)
             known = (order < step).expand_as(depth).float()
             logits = self.depth_logits(static, shown, known, at)
-            cost = cost + depth_cost(self.shape, logits, depth[at])
+            cost = cost + depth_cost(
+                self.shape, logits, depth[at], None if transform is None else transform[at]
+            )
             at = at & (depth > 0)
             if at.any():
                 logits = self.token_logits(static, shown, known, at)
@@ -122,6 +148,7 @@ class GeneratorNet(nn.Module):
     def depth_logits(self, static: Tensor, shown: Shown, known: Tensor, at: Tensor) -> Tensor:
         """Logits (N, 2^tree_bits) of cells ``at``; known: 1 where cells' depths are seen."""
         seen = torch.stack([known, known * (shown.depth > 0), known * shown.log_depth], 1)
+        seen = torch.cat([seen, (known[..., None] * shown.transform).permute(0, 3, 1, 2)], 1)
         around = _activation(self._convolved("depth.seen", seen, REACH))
         x = torch.cat([static, around], 1).permute(0, 2, 3, 1)[at]
         x = _activation(self.layer("depth.0")(x))
@@ -133,15 +160,15 @@ class GeneratorNet(nn.Module):
 
         Of a cell's own tokens a stage sees those of the stages before it."""
         depths = [known, (shown.depth > 0).float(), shown.log_depth, known * shown.log_depth]
-        seen = torch.cat([torch.stack(depths, -1), shown.tokens * known[..., None]], -1)
-        around = _activation(self.layer("tokens.seen")(seen))
+        seen = [torch.stack(depths, -1), shown.tokens * known[..., None], shown.transform]
+        around = _activation(self.layer("tokens.seen")(torch.cat(seen, -1)))
         x = torch.cat([_near(around, at), static.permute(0, 2, 3, 1)[at]], 1)
         x = _activation(self.layer("tokens.trunk")(x))
         for i in range(self.config.blocks):
             inner = _activation(self.layer(f"tokens.blocks.{i}.0")(x))
             x = _activation(x + self.layer(f"tokens.blocks.{i}.1")(inner), -_LARGEST)
         which = F.one_hot(shown.depth[at], self.shape.stages + 1).float()
-        x = torch.cat([F.relu(x), shown.tokens[at], which], 1)
+        x = torch.cat([F.relu(x), shown.tokens[at], which, shown.transform[at]], 1)
         hidden = self.layer("tokens.hidden")
         x = _activation(F.linear(x, hidden.rounded() * self.mask, hidden.bias))
         s, k = self.shape.stages, self.shape.bits
@@ -164,7 +191,8 @@ class GeneratorNet(nn.Module):
 
     @torch.no_grad()
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take the layers of a bundle, as :meth:`arrays` gives them."""
+        """Take the layers of a bundle, as :meth:`arrays` gives them. Where they are of a shape
+        without transforms, and this one has some, what sees and tells these starts from 0."""
         for name in self.config.layers(self.shape):
             layer = self.layer(name)
             weight, bias, multiplier = (
@@ -172,8 +200,16 @@ class GeneratorNet(nn.Module):
                 for part in ("weight", "bias", "multiplier")
             )
             unit = LOGIT_ONE if _gives_logits(name) else ONE
-            layer.weight.copy_(weight * (multiplier * ONE / (unit << SHIFT))[:, None])
-            layer.bias.copy_(bias * multiplier / (unit << SHIFT))
+            weight = weight * (multiplier * ONE / (unit << SHIFT))[:, None]
+            bias = bias * multiplier / (unit << SHIFT)
+            if name == "depth.seen":  # features of each cell stand together
+                cells = (2 * REACH + 1) ** 2
+                weight = weight.unflatten(1, (cells, -1))
+                more = layer.weight.shape[1] // cells - weight.shape[2]
+                weight = F.pad(weight, (0, more)).flatten(1)
+            rows, columns = (a - b for a, b in zip(layer.weight.shape, weight.shape, strict=True))
+            layer.weight.copy_(F.pad(weight, (0, columns, 0, rows)))
+            layer.bias.copy_(F.pad(bias, (0, rows)))
 
     @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -221,13 +257,18 @@ def motion_cost(logits: Tensor, bits: Tensor) -> Tensor:
     return (_cost(logits, bits > 0) * (bits >= 0)).sum()
 
 
-def depth_cost(shape: TokenShape, logits: Tensor, depth: Tensor) -> Tensor:
-    """Nats of depths (N,), given logits (N, 2^tree_bits); summed."""
+def depth_cost(
+    shape: TokenShape, logits: Tensor, depth: Tensor, transform: Tensor | None = None
+) -> Tensor:
+    """Nats of depths (N,), and of transforms (N,), given logits (N, 2^tree_bits); summed."""
     coded = depth > 0
     cost = _cost(logits[:, 0], coded).sum()
-    value, logits = depth[coded] - 1, logits[coded]
+    value, logits, bits = depth[coded] - 1, logits[coded], shape.depth_bits
+    if transform is not None:
+        value = (value << TRANSFORM_BITS) + transform[coded]
+        bits += TRANSFORM_BITS
     node = torch.ones_like(value)
-    for shift in range(shape.tree_bits - 1, -1, -1):
+    for shift in range(bits - 1, -1, -1):
         bit = (value >> shift) & 1
         cost = cost + _cost(logits.gather(1, node[:, None])[:, 0], bit > 0).sum()
         node = 2 * node + bit

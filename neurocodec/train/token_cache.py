@@ -115,7 +115,7 @@ def tokenized(
 class LatentFrames:
     """Latent frames of one kind and size: what is seen of them (N, h, w, F) int8, tokens (N, h, w,
     D) int16, depth (N, h, w) uint8; clip and place in it (N,) int32; bits of the adaptive model
-    (N,) float32."""
+    (N,) float32; of kinds that have them also transforms (N, h, w) uint8."""
 
     kind: int
     seen: Tensor
@@ -124,6 +124,7 @@ class LatentFrames:
     clip: Tensor
     place: Tensor
     bits: Tensor
+    transform: Tensor | None = None
 
 
 @dataclass
@@ -167,14 +168,18 @@ class TokenCache:
         except _NO_CACHE:
             raise InputError(f"{path}: not a file of tokens") from None
 
-    def of_clip(self, clip: int) -> list[tuple[int, Activations, NDArray[np.int16], Ints, float]]:
-        """Its latent frames in order: kind, seen (h w, F), tokens (h, w, D), depth (h, w), bits."""
+    def of_clip(
+        self, clip: int
+    ) -> list[tuple[int, Activations, NDArray[np.int16], Ints, Ints | None, float]]:
+        """Its latent frames in order: kind, seen (h w, F), tokens (h, w, D), depth and transform
+        (h, w), bits."""
         found = []
         for f in self.frames:
             for i in np.flatnonzero(f.clip.numpy() == clip):
                 seen = f.seen[i].numpy().reshape(-1, f.seen.shape[-1])
                 depth = f.depth[i].numpy().astype(np.int64)
-                item = (f.kind, seen, f.tokens[i].numpy(), depth, float(f.bits[i]))
+                which = None if f.transform is None else f.transform[i].numpy().astype(np.int64)
+                item = (f.kind, seen, f.tokens[i].numpy(), depth, which, float(f.bits[i]))
                 found.append((int(f.place[i]), item))
         return [item for _, item in sorted(found, key=lambda pair: pair[0])]
 
@@ -184,16 +189,17 @@ class _TokenRecorder(GeneratorModel):
 
     def __init__(self, shape: TokenShape) -> None:
         self.shape = shape
-        self.found: list[tuple[int, Grid, Activations, NDArray[np.int16], Ints]] = []
+        self.found: list[tuple[int, Grid, Activations, NDArray[np.int16], Ints, Ints | None]] = []
 
     def code(
         self, coder: BitCoder, grid: Grid, kind: int, seen: Activations,
         tokens: NDArray[np.int16] | None = None, depth: Ints | None = None,
-    ) -> tuple[NDArray[np.int16], Ints]:  # fmt: skip
+        transform: Ints | None = None,
+    ) -> tuple[NDArray[np.int16], Ints, Ints]:  # fmt: skip
         assert tokens is not None
         assert depth is not None
-        self.found.append((kind, grid, seen, tokens, depth))
-        return tokens, depth
+        self.found.append((kind, grid, seen, tokens, depth, transform))
+        return tokens, depth, np.zeros_like(depth) if transform is None else transform
 
 
 class _Recorded(Logits):
@@ -288,11 +294,14 @@ class CacheMaker:
         for item in items:
             coder.code(BitEncoder(), item)
         bits, motion_bits = self._adaptive_bits(grid, items)
-        for place, (kind, size, seen, levels, depth) in enumerate(tokens.found):
-            self._frames.setdefault((kind, size), []).append(
-                (seen.reshape(*size, -1), levels.reshape(*size, -1), depth.astype(np.uint8),
-                 np.int32(clip), np.int32(place), np.float32(bits[place]))
+        for place, (kind, size, seen, levels, depth, transform) in enumerate(tokens.found):
+            row: tuple[Any, ...] = (
+                seen.reshape(*size, -1), levels.reshape(*size, -1), depth.astype(np.uint8),
+                np.int32(clip), np.int32(place), np.float32(bits[place]),
             )  # fmt: skip
+            if transform is not None:
+                row += (transform.astype(np.uint8),)
+            self._frames.setdefault((kind, size), []).append(row)
         self._motion.append(motion.decisions(clip))
         self._motion_bits.append(motion_bits)
 

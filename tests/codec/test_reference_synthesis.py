@@ -10,8 +10,11 @@ import torch
 from neurocodec import models
 from neurocodec.bitstream.payloads import STEP_ONE
 from neurocodec.bitstream.reader import Reader
+from neurocodec.codec.picture_encoder import PictureEncoder
 from neurocodec.codec.pictures import PictureLoop
 from neurocodec.codec.tokens import (
+    DEFAULT_SCALES,
+    LatentTokens,
     PictureTokens,
     decode_tokens,
     grid_of,
@@ -19,9 +22,48 @@ from neurocodec.codec.tokens import (
     picture_head,
 )
 from neurocodec.entropy.field import DIRECT
+from neurocodec.entropy.structure import Picture
+from neurocodec.tokenizer.config import MOTION_SIZES
 from tests import reference_synthesis as reference
+from tests.conftest import tiny_motion_tokenizer
 
 MOTION = Path(__file__).parent.parent / "golden" / "motion"
+
+
+def tensors_of(network: torch.nn.Module) -> reference.Tensors:
+    return {
+        re.sub(r"^tokenizer\.", "", key): value.double().numpy()
+        for key, value in network.state_dict().items()
+    }
+
+
+def intra(
+    tensors: reference.Tensors, parts: list[LatentTokens], step: float, scales: tuple[int, ...],
+    masking: int,
+) -> np.ndarray:  # fmt: skip
+    """What the reference makes of an intra picture and its bases."""
+    picture = np.zeros(0)
+    for kind, part in enumerate(parts):
+        h, w = part.depth.shape
+        predicted = reference.enlarged(picture, h, w) if kind else np.full((6, 4 * h, 4 * w), 0.5)
+        picture = reference.picture(
+            tensors, kind, step * scales[kind] / 64, (predicted, predicted), part.tokens, masking,
+            part.transform,
+        )  # fmt: skip
+    return picture
+
+
+def test_cells_with_transforms_are_as_specified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurocodec.tokenizer.motion_inference.has_fast_bf16", lambda _: False)
+    network = tiny_motion_tokenizer(config=MOTION_SIZES["tiny"])
+    loop = PictureEncoder(network, (6, 8), 0.1, DEFAULT_SCALES, torch.device("cpu"), 16)
+    random = torch.Generator().manual_seed(3)
+    planes = torch.rand(1, 6, 6, 8, generator=random).repeat_interleave(4, 2)
+    planes = planes.repeat_interleave(4, 3).roll((2, 2), (2, 3))  # edges within cells
+    parts = loop.encode(Picture(0, (), 0), planes).parts
+    assert all(part.transform is not None and part.transform.any() for part in parts)
+    theirs = intra(tensors_of(network), parts, 0.1, DEFAULT_SCALES, 16)
+    assert np.abs(loop.pictures[0][0].numpy() - theirs).max() * 255 < 1.5
 
 
 @pytest.mark.parametrize(("name", "gop", "pictures"), [("picture.nc", 0, 1), ("clip.nc", 0, 4)])
@@ -32,10 +74,7 @@ def test_pictures_are_as_specified(
     monkeypatch.setattr("neurocodec.tokenizer.motion_inference.has_fast_bf16", lambda _: False)
     bundle = models.find(str(MOTION / "tiny.safetensors"))
     network = bundle.tokenizer()
-    tensors = {
-        re.sub(r"^tokenizer\.", "", key): value.double().numpy()
-        for key, value in network.state_dict().items()
-    }
+    tensors = tensors_of(network)
     with Reader(MOTION / name) as reader:
         header, found = reader.header, reader.read_gop(reader.gops[gop])
     assert found is not None
@@ -53,15 +92,7 @@ def test_pictures_are_as_specified(
         assert isinstance(item, PictureTokens)
         t = step * scales[2 + min(item.picture.level, 4)] / 64
         if item.motion is None:
-            theirs = np.zeros(0)
-            for kind, part in enumerate(item.parts):
-                h, w = part.depth.shape
-                predicted = np.full((6, 4 * h, 4 * w), 0.5)
-                if kind:
-                    predicted = reference.enlarged(theirs, h, w)
-                size = step * scales[kind] / 64 if kind < 2 else t
-                both = (predicted, predicted)
-                theirs = reference.picture(tensors, kind, size, both, part.tokens, masking)
+            theirs = intra(tensors, item.parts, step, scales, masking)
         else:
             first, *_, last = [done[place] for place in item.picture.refs]
             both = reference.predictions((first, last), item.motion.mode, item.motion.mv)

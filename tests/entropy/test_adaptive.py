@@ -173,11 +173,26 @@ def test_kinds_and_grids_may_change_from_call_to_call() -> None:
     decoder, source = TokenModel(shape, empty_prior(shape)), BitDecoder(coder.finish())
     for kind, grid, [(other, other_depth), (tokens, depth)] in pictures:
         before = Before(other_depth, np.abs(other)) if kind else None
-        found_tokens, found_depth = decoder.code(source, grid, kind, before)
+        found_tokens, found_depth, _ = decoder.code(source, grid, kind, before)
         np.testing.assert_array_equal(found_tokens, tokens)
         np.testing.assert_array_equal(found_depth, depth)
     used = [bool(block.any()) for block in encoder.tables["coded"].counts]
     assert used == [True, False, True, True, True]
+
+
+def test_transforms_are_said_with_depths_of_kinds_that_have_them() -> None:
+    shape = TokenShape("levels", 4, 3, kinds=5, depths_by_kind=True, transform_kinds=3)
+    assert shape.table_shapes()["depth"] == (5, 48 * 16, 2)
+    [(tokens, depth)] = random_latents(shape, (5, 8), 0, frames=1)
+    transform = np.random.default_rng(1).integers(0, 4, depth.shape) * (depth > 0)
+    encoder, coder = TokenModel(shape, empty_prior(shape)), BitEncoder()
+    for kind in (2, 3):
+        encoder.code(coder, (5, 8), kind, None, tokens, depth, transform)
+    decoder, source = TokenModel(shape, empty_prior(shape)), BitDecoder(coder.finish())
+    for kind, expected in ((2, transform), (3, transform * 0)):
+        found = decoder.code(source, (5, 8), kind)
+        for ours, theirs in zip(found, (tokens, depth, expected), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_enlarge_before() -> None:

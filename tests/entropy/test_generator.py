@@ -33,6 +33,7 @@ SHAPES = [
     TokenShape("signs", 5, 3),
     TokenShape("levels", 1, 1),
     TokenShape("levels", 3, 2, 5, True),
+    TokenShape("levels", 3, 2, 5, True, 1),
 ]
 GENERATORS = {shape: random_generator(shape, seed) for seed, shape in enumerate(SHAPES)}
 
@@ -42,7 +43,7 @@ def encode(
 ) -> tuple[GeneratorModel, BitEncoder]:
     model, coder = GeneratorModel(shape, GENERATORS[shape], steps), BitEncoder()
     for kind, seen, tokens, depth in latents:
-        same_tokens, same_depth = model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
+        same_tokens, same_depth, _ = model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
         np.testing.assert_array_equal(same_tokens, tokens)
         np.testing.assert_array_equal(same_depth, depth)
     return model, coder
@@ -54,7 +55,7 @@ def assert_round_trip(shape: TokenShape, latents: list[Latent], steps: int) -> N
     assert 8 * len(data) <= 1.005 * coder.ideal_bits + 8 * 16
     decoder, source = GeneratorModel(shape, GENERATORS[shape], steps), BitDecoder(data)
     for kind, seen, tokens, depth in latents:
-        found_tokens, found_depth = decoder.code(source, depth.shape, kind, seen)  # type: ignore[arg-type]
+        found_tokens, found_depth, _ = decoder.code(source, depth.shape, kind, seen)  # type: ignore[arg-type]
         np.testing.assert_array_equal(found_tokens, tokens)
         np.testing.assert_array_equal(found_depth, depth)
         assert (found_tokens.dtype, found_depth.dtype) == (np.int16, np.int64)
@@ -71,6 +72,25 @@ def assert_round_trip(shape: TokenShape, latents: list[Latent], steps: int) -> N
 )
 def test_round_trip(shape: TokenShape, grid: tuple[int, int], steps: int, seed: int) -> None:
     assert_round_trip(shape, random_latents(shape, grid, seed, 2), steps)
+
+
+def test_transforms() -> None:
+    """They are coded in kinds that have them, and seen by other cells and by tokens."""
+    shape = SHAPES[-1]
+    _, seen, tokens, depth = random_latents(shape, (6, 5), 3, 1)[0]
+    kind = 0
+    transform = np.random.default_rng(1).integers(0, 4, depth.shape) * (depth > 0)
+    model, coder = GeneratorModel(shape, GENERATORS[shape]), BitEncoder()
+    model.code(coder, (6, 5), kind, seen, tokens, depth, transform)
+    decoder = GeneratorModel(shape, GENERATORS[shape])
+    found = decoder.code(BitDecoder(coder.finish()), (6, 5), kind, seen)
+    for ours, theirs in zip(found, (tokens, depth, transform), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    groups = [recorded(shape, GENERATORS[shape], (kind, seen, tokens, depth), 4, t) for t in
+              (transform, transform * 0)]  # fmt: skip
+    for table in ("coded", "nonzero"):
+        a, b = ([g[2] for g in every if g[0] == table] for every in groups)
+        assert a[1] != b[1]
 
 
 @pytest.mark.parametrize("steps", range(1, MAX_STEPS + 1))
@@ -106,7 +126,9 @@ def test_damaged_bytes_give_tokens_in_range(shape: TokenShape, steps: int, data:
     before = None
     for kind in range(2):
         seen = features(shape, (3, 5), kind, before, Side(1 << 20))
-        tokens, depth = model.code(coder, (3, 5), kind, seen)
+        tokens, depth, transform = model.code(coder, (3, 5), kind, seen)
+        assert not transform[depth == 0].any()
+        assert transform.max() <= (3 if kind < shape.transform_kinds else 0)
         assert tokens.shape == (3, 5, shape.stages, shape.bits)
         assert depth.min() >= 0
         assert depth.max() <= shape.stages

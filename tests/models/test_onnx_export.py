@@ -18,7 +18,7 @@ from neurocodec import models
 from neurocodec.errors import Error
 from neurocodec.models import onnx_export
 from neurocodec.models.onnx_export import TOLERANCE, Network, check, exported, networks
-from neurocodec.tokenizer.config import BETWEEN, INTER, SIZES, MotionConfig
+from neurocodec.tokenizer.config import BETWEEN, INTER, INTRA, MOTION_SIZES, SIZES, MotionConfig
 from tests.cli.conftest import Cli
 from tests.cli.conftest import cli as cli
 from tests.conftest import tiny_motion_tokenizer, tiny_tokenizer
@@ -87,6 +87,17 @@ def test_dequantizer(quantizer: str) -> None:
     for kind in (0, 1):
         wanted = tokenizer.lfq.dequantize(tokens, torch.zeros(5), kind, steps)
         close(run(data, tokens, torch.tensor(kind), steps)[0], wanted)
+
+
+def test_dequantizer_of_cells_with_transforms() -> None:
+    tokenizer = tiny_motion_tokenizer(config=MOTION_SIZES["tiny"])
+    data = exported(network(tokenizer, "dequantizer"), {})
+    tokens, steps = torch.randint(-1, 2, (5, 12, 8)), torch.rand(5, 1) + 0.01
+    transform = torch.tensor([0, 1, 2, 3, 1])
+    q = tokenizer.lfq.dequantize(tokens, None, INTRA, steps)
+    wanted = tokenizer.lfq.transformed(q, transform, back=True)
+    assert not torch.equal(wanted, q)
+    close(run(data, tokens, transform, torch.tensor(INTRA), steps)[0], wanted)
 
 
 def test_other_weights_are_noticed() -> None:

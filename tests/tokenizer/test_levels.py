@@ -1,7 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from neurocodec.tokenizer.levels import MAX_LEVEL, LevelLFQ
+from neurocodec.tokenizer.patch import block_transforms, group_basis
 
 
 def residuals(n: int = 200, dim: int = 16) -> torch.Tensor:
@@ -85,3 +87,44 @@ def test_larger_levels_cost_more_bits() -> None:
 def test_channels_must_fill_the_stages() -> None:
     with pytest.raises(ValueError, match="bits \\* stages"):
         LevelLFQ(17, 4, 4)
+
+
+def with_transforms() -> LevelLFQ:
+    return LevelLFQ(96, 8, 12, noisy_rate=True, transforms=block_transforms())
+
+
+def latent_of(luma: torch.Tensor) -> torch.Tensor:
+    """(N, 8, 8) -> (N, 96), in steps."""
+    analysis, _ = group_basis(96, 1)
+    planes = torch.cat([F.pixel_unshuffle(luma[:, None], 2), torch.zeros(len(luma), 2, 4, 4)], 1)
+    return planes.flatten(1) @ analysis.T
+
+
+def test_a_cell_has_the_transform_that_tells_it_in_the_fewest_levels() -> None:
+    lfq, step = with_transforms(), torch.tensor(1.0)
+    x = torch.zeros(4, 8, 8)
+    x[0] = 20 * torch.cos(torch.arange(8) * 0.4)  # nothing smaller helps
+    x[1, :, 4:] = 20.0  # an edge between left and right
+    x[2, 4:] = 20.0
+    x[3, 4:, 4:] = 20.0
+    z = latent_of(x)
+    transform = lfq.choose_transform(z, 0, step)
+    assert transform.tolist() == [0, 1, 2, 3]
+    turned = lfq.transformed(z, transform)
+    assert (turned.abs() > 0.5).sum(1).tolist()[1:] == [1, 1, 1]
+    assert torch.allclose(lfq.transformed(turned, transform, back=True), z, atol=1e-4)
+
+
+def test_transforms_lose_nothing_and_leave_chroma_alone() -> None:
+    analysis, _ = group_basis(96, 1)
+    chroma = analysis[:, :64].abs().amax(1) < 1e-6
+    assert chroma.sum() == 32
+    for matrix in block_transforms():
+        assert torch.allclose(matrix @ matrix.T, torch.eye(96), atol=1e-5)
+        assert torch.allclose(matrix[chroma][:, chroma], torch.eye(32), atol=1e-5)
+    corner = torch.zeros(1, 8, 8)
+    corner[0, 4:, 4:] = 1.0
+    of_luma = (latent_of(corner) @ block_transforms()[2].T)[0, ~chroma]
+    assert (of_luma.abs() > 0.1).nonzero().flatten().tolist() == [
+        3
+    ]  # the last of the four blocks' means

@@ -52,8 +52,14 @@ def test_untrained_is_prediction_plus_coded_difference(kind: int) -> None:
         nets = model.networks(kind)
         patches = torch.nn.functional.pixel_unshuffle(second - mean, 4)[0].flatten(1)
         z = (nets.encoder.analysis @ patches).T
+        if kind in (COARSE, INTRA):
+            transform = model.lfq.choose_transform(z, kind, step)
+            assert transform.any()
+            z = model.lfq.transformed(z, transform)
         tokens, depth = model.lfq.quantize(z, kind, step)
         q = model.lfq.dequantize(tokens, None, kind, step)
+        if kind in (COARSE, INTRA):
+            q = model.lfq.transformed(q, transform, back=True)
         difference = (nets.decoder.synthesis @ q.T).view(1, 96, 4, 6)
         expected = mean + torch.nn.functional.pixel_shuffle(difference, 4)
     torch.testing.assert_close(out.planes, expected, atol=1e-5, rtol=0)

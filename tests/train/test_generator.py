@@ -36,7 +36,7 @@ from neurocodec.train.generator import (
     generator_of,
     train_generator,
 )
-from neurocodec.train.generator_net import GeneratorNet, Shown, log_value
+from neurocodec.train.generator_net import GeneratorNet, log_value, shown_of
 from neurocodec.train.run import load_checkpoint
 from neurocodec.train.token_cache import TokenCache, crops, make_cache, quality_of, tokenized
 from tests.conftest import tiny_tokenizer, write_clip
@@ -46,6 +46,7 @@ SHAPES = [
     TokenShape("levels", 6, 4),
     TokenShape("signs", 5, 3),
     TokenShape("levels", 3, 2, 5, True),
+    TokenShape("levels", 3, 2, 5, True, 3),
 ]
 CONFIG = GeneratorTrainConfig(
     channels=8, seen=4, hidden=6, steps=4, warm_up=2, save_every=2, validate_every=4
@@ -66,7 +67,9 @@ def plain_net(shape: TokenShape, seed: int = 0) -> GeneratorNet:
 
 
 @torch.no_grad()
-def float_contexts(net: GeneratorNet, latent: Latent, steps: int) -> dict[str, list[int]]:
+def float_contexts(
+    net: GeneratorNet, latent: Latent, steps: int, transform: np.ndarray
+) -> dict[str, list[int]]:
     """Buckets of logits by table, in the order in which they are coded; ``more`` with each bit."""
     shape = net.shape
     _, features, levels, depths = latent
@@ -74,8 +77,7 @@ def float_contexts(net: GeneratorNet, latent: Latent, steps: int) -> dict[str, l
     static = net.static(torch.from_numpy(features.reshape(1, h, w, -1)).float() / ONE)
     depth = torch.from_numpy(depths)[None]
     tokens = torch.from_numpy(levels.astype(np.int64)).view(1, h, w, -1)
-    size = log_value(tokens.abs())
-    shown = Shown(depth, log_value(depth), torch.cat([size, size * tokens.sign()], -1))
+    shown = shown_of(shape, depth, tokens, torch.from_numpy(transform)[None])
     found: dict[str, list[int]] = {name: [] for name in ("coded", "nonzero", "negative", "more")}
 
     def keep(name: str, logits: torch.Tensor) -> None:
@@ -112,10 +114,15 @@ def test_float_logits_are_those_of_the_integers(shape: TokenShape, steps: int) -
     expected: dict[str, list[int]] = {}
     for latent in random_latents(shape, (7, 9), 1, 2):
         kind, seen, tokens, depth = latent
+        transform = np.random.default_rng(2).integers(0, 4, depth.shape) * (depth > 0)
+        if shape.transform_kinds:
+            kind = 0
+        else:
+            transform *= 0
         latent = (kind, seen, np.clip(tokens, -13, 13), depth)  # without escapes
-        ours = float_contexts(net, latent, steps)
+        ours = float_contexts(net, latent, steps, transform)
         theirs: dict[str, list[int]] = {name: [] for name in ours}
-        for name, _, contexts in recorded(shape, generator, latent, steps):
+        for name, _, contexts in recorded(shape, generator, latent, steps, transform):
             if name in theirs:
                 theirs[name] += [context % BUCKETS for context in contexts]
         for name in ours:
@@ -144,11 +151,16 @@ def test_the_cost_is_what_coding_takes(shape: TokenShape) -> None:
         table.unit = 0
     coder, nats = BitEncoder(), 0.0
     for kind, seen, tokens, depth in random_latents(shape, (8, 8), 1, 2):
-        tokens = np.clip(tokens, -5, 5)
-        model.code(coder, (8, 8), kind, seen, tokens, depth)
+        tokens, transform = np.clip(tokens, -5, 5), None
+        if shape.transform_kinds:
+            kind, transform = 0, np.random.default_rng(2).integers(0, 4, depth.shape)
+        model.code(coder, (8, 8), kind, seen, tokens, depth, transform)
         features = torch.from_numpy(seen.reshape(1, 8, 8, -1)).float() / ONE
         levels = torch.from_numpy(tokens.astype(np.int64)).view(1, 8, 8, -1)
-        nats += net.cost(features, torch.from_numpy(depth)[None], levels, model.steps).item()
+        if transform is not None:
+            transform = torch.from_numpy(transform * (depth > 0))[None]
+        depths = torch.from_numpy(depth)[None]
+        nats += net.cost(features, depths, levels, model.steps, transform).item()
     assert nats / np.log(2) == pytest.approx(coder.ideal_bits, rel=0.005)
 
 
@@ -198,7 +210,7 @@ def test_gathered_counts(cache: TokenCache, motion: models.Bundle) -> None:
     for prior in (flat, found):
         coder = BitEncoder()
         model = GeneratorModel(net.shape, generator_of(net, prior))
-        for kind, seen, tokens, depth, _ in cache.of_clip(0):
+        for kind, seen, tokens, depth, _, _ in cache.of_clip(0):
             model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
         sizes.append(coder.ideal_bits)
     assert sizes[1] < 0.9 * sizes[0]
@@ -249,7 +261,7 @@ def test_a_cache_has_what_the_codec_codes(
             lengths.append(len(gop.finish()))
         found = cache.of_clip(clip)
         model, coder = GeneratorModel(bundle.shape, generator), BitEncoder()
-        for kind, seen, tokens, depth, _ in found:
+        for kind, seen, tokens, depth, _, _ in found:
             model.code(coder, depth.shape, kind, seen, tokens, depth)  # type: ignore[arg-type]
         if not bundle.is_motion:  # nothing but depths and tokens
             assert 4 * np.ceil(coder.ideal_bits / 32) == pytest.approx(lengths[1] - 1, abs=8)
@@ -257,7 +269,7 @@ def test_a_cache_has_what_the_codec_codes(
             assert 4 * np.ceil(bits / 32) == pytest.approx(lengths[0], abs=8)
             frames = ContextModel(bundle.shape, bundle.prior(), (4, 4))
             again = BitEncoder()
-            for _, _, tokens, depth, bits in found:
+            for _, _, tokens, depth, _, bits in found:
                 before = again.ideal_bits
                 levels = tokens.reshape(4, 4, bundle.shape.stages, bundle.shape.bits)
                 frames.code_frame(again, levels, depth)
@@ -549,3 +561,19 @@ def test_the_folder_of_tokens_is_made(
     config = dataclasses.replace(CONFIG, steps=1)
     train_generator(motion, data, tmp_path / "run", config, tokens)
     assert tokens.exists()
+
+
+def test_a_generator_may_go_on_with_transforms(motion: models.Bundle) -> None:
+    """What sees and tells transforms starts from nothing: others are coded as before."""
+    before = random_net(motion.shape)
+    shape = dataclasses.replace(motion.shape, transform_kinds=3)
+    after = random_net(shape, seed=1)
+    after.load_arrays(before.arrays())
+    kind, seen, tokens, depth = random_latents(motion.shape, (4, 4), 0, 1)[0]
+    groups = [
+        recorded(net.shape, generator_of(net, flat_prior(net)), (kind, seen, tokens, depth), 4)
+        for net in (before, after)
+    ]
+    for (name, block, contexts), (_, same_block, others) in zip(*groups, strict=True):
+        assert block == same_block
+        assert np.abs(np.array(contexts) - others).max(initial=0) <= (name != "coded")
