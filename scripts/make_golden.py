@@ -36,7 +36,7 @@ from neurocodec.demo import write_source
 from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape, empty_prior, trained_prior
 from neurocodec.entropy.binary import BitEncoder
 from neurocodec.entropy.motion import MOTION_PREFIX
-from neurocodec.tokenizer.config import MOTION_SIZES, SIZES, step_of_quality
+from neurocodec.tokenizer.config import SIZES, MotionConfig, step_of_quality
 from neurocodec.tokenizer.model import Tokenizer
 from neurocodec.tokenizer.motion_model import MotionTokenizer
 from tests.conftest import (
@@ -53,7 +53,7 @@ GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 CONFIG = replace(SIZES["tiny"], latent_dim=48, stages=6)  # for a bundle of 240 KB
 MOTION = GOLDEN / "motion"
 GENERATED = GOLDEN / "generated"
-MOTION_CONFIG = replace(MOTION_SIZES["tiny"], bits=4, stages=6, width=8, context=6)  # 140 KB
+MOTION_CONFIG = MotionConfig(bits=4, stages=6, width=8, context=6, decoder_blocks=1)  # 140 KB
 CONFIDENCE = 48  # of the prior, as for the bundles that come with the package
 TIMES = [0, 40, 83, 120, 240, 241, 400, 440, 480, 525, 560]  # milliseconds
 

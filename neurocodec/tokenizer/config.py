@@ -161,6 +161,7 @@ class MotionConfig:
 MOTION_SIZES: dict[str, MotionConfig] = {
     "tiny": MotionConfig(context=8, width=16, decoder_blocks=1, transform_kinds=3),
     "small": MotionConfig(transform_kinds=3),
+    "plain": MotionConfig(),  # small, and each cell has the same transform
     # a third of the operations for inter pictures
     "fast": MotionConfig(
         inter_context=32,

@@ -98,8 +98,10 @@ def test_sizes_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     models.write_bundle(path, "m", tokenizer, prior, {})
     assert models.read_bundle(path).config == config
-    data = path.read_bytes().replace(b'\\"inter_width\\": 8', b'\\"inter_width\\": 0')
-    assert data != path.read_bytes()
-    path.write_bytes(data)
-    with pytest.raises(ModelError):
-        models.read_bundle(path)
+    data = path.read_bytes()
+    for name, good, bad in (("inter_width", 8, 0), ("transform_kinds", 3, 6), ("stages", 12, 11)):
+        changed = data.replace(f'\\"{name}\\": {good}'.encode(), f'\\"{name}\\": {bad}'.encode())
+        assert changed != data
+        path.write_bytes(changed)
+        with pytest.raises(ModelError):
+            models.read_bundle(path)
