@@ -78,9 +78,8 @@ class Measuring:
         self._methods.append((GeneratorModel, "code", code))
         GeneratorModel.code = noting  # type: ignore[assignment, method-assign]
 
-        def step(
-            model: GeneratorModel, kind: Any, x: Any, depths: Any, levels: Any, cells: Any
-        ) -> Any:
+        def step(model: GeneratorModel, *args: Any) -> Any:
+            cells = args[-1]
             return "step", int(steps_of(*grid[0], model.steps).ravel()[cells[0]])
 
         self._measure(GeneratorModel, "_code_cells", step, lambda _, *args: len(args[-1]))
