@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from ..tokenizer.config import MOTION_SIZES, SIZES
+from ..tokenizer.config import MOTION_SIZES, SIZES, size_of
 from . import options
 
 _FOLDER = click.Path(path_type=Path)
@@ -132,9 +132,9 @@ def tokenizer(
         torch.set_num_threads(threads)
     progress = not quiet and sys.stderr.isatty()
     bundle = models.find(start) if start else None
-    for name, shape in _SIZES[config].items():
-        if bundle is not None and shape == bundle.config:
-            settings.setdefault("size", name)
+    size = size_of(bundle.config, _SIZES[config]) if bundle is not None else None
+    if size is not None:
+        settings.setdefault("size", size)
     dry_run, images = settings.pop("dry_run", False), settings.pop("images", None)
     if bundle is not None and images is not None:
         raise UsageError("give --from or --images")

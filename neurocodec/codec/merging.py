@@ -26,7 +26,8 @@ from ..tokenizer.motion import (
     overlap_add,
     overlapped_window,
 )
-from .search import Motion, edge_bits, luma, neighbours, worth
+from ..tokenizer.patch import luma
+from .search import Motion, edge_bits, neighbours, worth
 
 # Bits for each neighbour of another mode, and of another vector, and for the size of the difference
 _MODE_BITS, _EDGE_BITS, _EDGE_BITS_PER_OCTAVE = 4.0, 2.0, 0.3

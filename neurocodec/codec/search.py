@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..tokenizer.motion import BOTH, DIRECT, FIRST, MARGIN, MAX_VECTOR, SECOND, Reference
+from ..tokenizer.patch import luma
 from .lookahead import optical_flow
 from .temporal_filter import REACH
 
@@ -56,12 +57,6 @@ class Motion:
 
     mode: Tensor
     fields: Tensor
-
-
-def luma(planes: Tensor) -> Tensor:
-    """planes (B, 6, H/2, W/2) -> (B, H, W)."""
-    b, _, h, w = planes.shape  # what F.pixel_shuffle does, in a third of its time on a CPU
-    return planes[:, :4].view(b, 2, 2, h, w).permute(0, 3, 1, 4, 2).reshape(b, 2 * h, 2 * w)
 
 
 def _flow(current: Tensor, reference: Tensor) -> Tensor:
@@ -333,8 +328,9 @@ def _choose_modes(
     alone = seen((first, second))
     candidates = [alone[:1], alone[1:], seen(pair) if effort.both else alone]
     if direct is not None:
-        followed = seen((direct[:, 0], direct[:, 1]))
-        candidates.append([(blocks, torch.zeros_like(bits)) for blocks, bits in followed])
+        free = torch.zeros_like(alone[0][1])
+        pairs = zip(references, direct.unbind(1), strict=True)
+        candidates.append([(reference.luma_blocks(field, 8), free) for reference, field in pairs])
     blocks = _blocks(target, 8)
     costs: list[Tensor] = []
     for candidate in candidates:

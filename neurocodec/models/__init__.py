@@ -228,7 +228,12 @@ class TransformerParts:
 
 def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
     """Raises ValueError for what no networks are built of."""
-    limits = {"latent_dim": MAX_LATENT, "stages": MAX_STAGES, "bits": MAX_BITS}
+    limits = {
+        "latent_dim": MAX_LATENT,
+        "stages": MAX_STAGES,
+        "bits": MAX_BITS,
+        "transform_kinds": KINDS,
+    }
     for name, value in asdict(config).items():
         if name in ("family", "quantizer", "full_kernels"):
             continue
@@ -242,9 +247,8 @@ def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
         raise ValueError("quantizer")
     if isinstance(config, MotionConfig) and config.inter_context and not config.inter_width:
         raise ValueError("inter_width")
-    if isinstance(config, MotionConfig) and config.transform_kinds > (
-        KINDS if config.latent_dim == PATCH_CHANNELS else 0
-    ):
+    whole = config.latent_dim == PATCH_CHANNELS
+    if isinstance(config, MotionConfig) and config.transform_kinds and not whole:
         raise ValueError("transform_kinds")
 
 

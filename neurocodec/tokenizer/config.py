@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -171,6 +172,11 @@ MOTION_SIZES: dict[str, MotionConfig] = {
         transform_kinds=3,
     ),
 }
+
+
+def size_of(config: TokenizerConfig | MotionConfig, sizes: Mapping[str, Any]) -> str | None:
+    """The name that a configuration has among these; None where it is none of them."""
+    return next((name for name, shape in sizes.items() if shape == config), None)
 
 
 def config_from_dict(values: dict[str, Any]) -> TokenizerConfig | MotionConfig:

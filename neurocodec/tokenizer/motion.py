@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .config import SPATIAL_STRIDE
+from .patch import luma
 
 # Luma pixels by which a picture is continued on each side by its edge. A window of 16 that lies
 # outside of it, filter taps included, sees nothing but edge, and is the same wherever it lies.
@@ -118,9 +119,9 @@ class Reference:
 
     def __init__(self, planes: Tensor, dtype: torch.dtype = torch.float32) -> None:
         """planes: (B, 6, H/2, W/2) in 0..1. dtype: of the interpolated samples, to save memory."""
-        luma = F.pixel_shuffle(planes[:, :4], 2)[:, 0]
-        self.height, self.width = luma.shape[1:]
-        self.luma = Phases(luma, _LUMA_TAPS, MARGIN, dtype)
+        samples = luma(planes)
+        self.height, self.width = samples.shape[1:]
+        self.luma = Phases(samples, _LUMA_TAPS, MARGIN, dtype)
         self.chroma = [Phases(planes[:, k], _CHROMA_TAPS, MARGIN // 2, dtype) for k in (4, 5)]
 
     def luma_blocks(

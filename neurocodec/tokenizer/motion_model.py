@@ -30,7 +30,7 @@ from .config import (
     MotionConfig,
 )
 from .levels import LevelLFQ
-from .patch import block_transforms, group_basis
+from .patch import block_transforms, group_basis, luma
 
 DEPTH_BITS = (0.15, 4.0)  # most cells are skipped, and their neighbours say so
 _PLANES = 6
@@ -257,9 +257,9 @@ def cell_steps(
     if not masking or kind in (COARSEST, COARSE):
         return step.view(-1, 1, 1, 1)
     first, second = predictions
-    luma = F.pixel_shuffle((first + second)[:, :4].float() / 2, 2)
-    mean = F.avg_pool2d(luma, SPATIAL_STRIDE)
-    variance = (F.avg_pool2d(luma.square(), SPATIAL_STRIDE) - mean.square()).clamp_min(0)
+    samples = luma((first + second)[:, :4].float() / 2)[:, None]
+    mean = F.avg_pool2d(samples, SPATIAL_STRIDE)
+    variance = (F.avg_pool2d(samples.square(), SPATIAL_STRIDE) - mean.square()).clamp_min(0)
     variance = F.avg_pool2d(F.pad(variance, (1, 1, 1, 1), mode="replicate"), 3, 1)
     factor = ((variance + _STILL) / _RESTLESS).pow(masking)
     return step.view(-1, 1, 1, 1) * factor.clamp(1 / _MOST_MASKING, _MOST_MASKING)

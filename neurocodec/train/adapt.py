@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import models
 from ..errors import UsageError
-from ..tokenizer.config import MOTION_SIZES, SIZES
+from ..tokenizer.config import MOTION_SIZES, SIZES, size_of
 from .export import gathered_prior, load_tokenizer
 from .motion import train_motion
 from .motion_run import MotionTrainConfig
@@ -28,7 +28,7 @@ RESULT = "adapted.safetensors"
 def configuration(bundle: models.Bundle, steps: int) -> TrainConfig | MotionTrainConfig:
     """Of a run that goes on from a bundle. Raises UsageError where its shape is no known size."""
     sizes = MOTION_SIZES if bundle.is_motion else SIZES
-    size = next((name for name, shape in sizes.items() if shape == bundle.config), None)
+    size = size_of(bundle.config, sizes)
     if size is None:
         raise UsageError(f"{bundle.name}: not of a size that can be trained on")
     kind = MotionTrainConfig if bundle.is_motion else TrainConfig

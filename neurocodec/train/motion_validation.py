@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codec.search import luma
 from ..similarity import ms_ssim
 from ..tokenizer.config import step_of_quality
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
-from ..tokenizer.patch import psnr, weighted_error
+from ..tokenizer.patch import luma, psnr, weighted_error
 from .picture import comparison
 from .windows import WindowBatch, search_window
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.search import luma
 from ..similarity import ms_ssim
 from ..tokenizer.config import INTRA, SPATIAL_STRIDE
 from ..tokenizer.levels import LevelLFQ
 from ..tokenizer.motion_model import CodedPicture
-from ..tokenizer.patch import dct_matrix, group_basis
+from ..tokenizer.patch import dct_matrix, group_basis, luma
 
 # 1 - MS-SSIM that is worth a bit a pixel, over a power of the step, as files of many qualities
 # trade them
@@ -37,7 +35,7 @@ def shape_steps(lfq: LevelLFQ) -> None:
     side = SPATIAL_STRIDE
     rows = group_basis(lfq.log_gain.shape[1], 1)[0].view(-1, 6, side // 2, side // 2)
     dct = dct_matrix(side).float()
-    spectrum = (dct @ F.pixel_shuffle(rows[:, :4], 2)[:, 0] @ dct.T).abs().flatten(1)
+    spectrum = (dct @ luma(rows) @ dct.T).abs().flatten(1)
     place = spectrum.argmax(1).numpy()
     steps = np.interp(np.hypot(place // side, place % side), _FREQUENCY, _STEP)
     steps = np.where(spectrum.amax(1).numpy() > 0, steps, _CHROMA)

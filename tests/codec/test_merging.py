@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from neurocodec.codec.merging import _Merging, merge
-from neurocodec.codec.search import Motion, luma
+from neurocodec.codec.search import Motion
 from neurocodec.tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, predict
+from neurocodec.tokenizer.patch import luma
 from tests.codec.test_search import PENALTY, error, planes, texture
 
 H, W = 8, 12  # cells

@@ -3,9 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from neurocodec.codec.search import Effort, Motion, luma, search
+from neurocodec.codec.search import Effort, Motion, search
 from neurocodec.tokenizer.lfq import LAMBDA_PER_STEP2
 from neurocodec.tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, predict
+from neurocodec.tokenizer.patch import luma
 from tests.conftest import moving_picture
 
 PENALTY = LAMBDA_PER_STEP2 * 0.1**2
