@@ -3,8 +3,9 @@
     python scripts/exactness.py FILE.nc... [--model BUNDLE] [--python OTHER_PYTHON]... [--short]
 
 Settings: instruction sets that OpenBLAS (numpy's matrix products), oneDNN and torch may use, and
-numbers of threads. --python: also with the interpreter of another environment, with other versions
-of the libraries. Prints a table; exit status 1 if any two hashes differ.
+numbers of threads; by numpy's products and, where it makes a difference, by torch's. --python:
+also with the interpreter of another environment, with other versions of the libraries. Prints a
+table; exit status 1 if any two hashes differ.
 """
 
 from __future__ import annotations
@@ -33,14 +34,26 @@ SETTINGS: list[dict[str, str]] = [
     {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
 ]
-SHORT = (0, 1, 4, 9)
+SHORT = (0, 1, 4, 6, 9)
+_BY_TORCH = (
+    "from neurocodec.entropy.integer import use_torch; use_torch(); "
+    "from neurocodec.cli import main; main()"
+)
 
 
-def tokens(python: str, file: Path, model: str | None, setting: dict[str, str]) -> tuple[bool, str]:
+def uses_torch(setting: dict[str, str]) -> tuple[bool, ...]:
+    """Whether torch multiplies: both ways, but for what numpy alone heeds."""
+    return (False,) if any(k.startswith(("OPENBLAS_C", "NPY_")) for k in setting) else (False, True)
+
+
+def tokens(
+    python: str, file: Path, model: str | None, setting: dict[str, str], by_torch: bool
+) -> tuple[bool, str]:
     """Whether it worked, and hashes of the tokens of all GOPs, or what went wrong.
 
     A setting that a library does not know, of which numpy warns, is one that went wrong."""
-    command = [python, "-W", "error::ImportWarning", "-m", "neurocodec", "verify", "--tokens"]
+    run = ["-c", _BY_TORCH] if by_torch else ["-m", "neurocodec"]
+    command = [python, "-W", "error::ImportWarning", *run, "verify", "--tokens"]
     command += ["--json", str(file)] + (["--model", model] if model else [])
     done = subprocess.run(command, env=os.environ | setting, capture_output=True, text=True)
     if done.returncode:
@@ -57,14 +70,14 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="fewer settings")
     options = parser.parse_args()
     settings = [SETTINGS[i] for i in SHORT] if options.short else SETTINGS
-    runs = [(sys.executable, setting) for setting in settings]
-    runs += [(python, {}) for python in options.python]
+    runs = [(sys.executable, setting, way) for setting in settings for way in uses_torch(setting)]
+    runs += [(python, {}, way) for python in options.python for way in (False, True)]
     failed = False
     for file in options.files:
         print(f"\n{file.name}\n\n| setting | tokens |\n|---|---|")
         first: str | None = None
-        for python, setting in runs:
-            worked, found = tokens(python, file, options.model, setting)
+        for python, setting, by_torch in runs:
+            worked, found = tokens(python, file, options.model, setting, by_torch)
             if worked and first is None:
                 first = found
             same = worked and found == first
@@ -72,6 +85,7 @@ def main() -> int:
             name = " ".join(f"{k}={v}" for k, v in setting.items())
             if not name:
                 name = "as it is" if python == sys.executable else "another environment"
+            name += ", by torch" * by_torch
             print(f"| {name} | {found[:32] if worked else found}{'' if same else ' **differs**'} |",
                   flush=True)  # fmt: skip
     return int(failed)

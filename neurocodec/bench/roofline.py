@@ -73,11 +73,12 @@ def roofline(width: int, height: int, model: str | None = None) -> Roofline:
     condition = tokenizer.condition_of(BETWEEN, steps)
     half = SPATIAL_STRIDE // 2
     first, second = torch.rand(2, h * half, w * half, 6)
+    cells = torch.arange(h * w)
     q = torch.randn(h * w, bundle.config.latent_dim) * _STEP
 
     def picture() -> None:
         prediction, context = networks.context(first, second, condition)
-        networks.decode(q, prediction, context, condition, steps[0, 0, ..., None])
+        networks.decode(q, cells, prediction, context, condition, steps[0, 0, ..., None])
 
     counter = FlopCounterMode(display=False)
     with counter:

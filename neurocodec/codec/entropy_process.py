@@ -1,5 +1,7 @@
 """Entropy coding beside the networks, in a process of its own that needs no torch.
 
+It loads torch all the same, while it works, for its faster products.
+
 A thread would do if it were not for Python's lock: both sides call many short operations, and wait
 for each other. The process ends when its standard input does, however we ended.
 
@@ -15,6 +17,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from typing import IO, Any
 from .. import models
 from ..bitstream.payloads import Header, VideoGop
 from ..entropy.generator import DEFAULT_STEPS
+from ..entropy.integer import use_torch
 from ..errors import Error
 from ..threads import QUIET, processors
 from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
@@ -99,7 +103,8 @@ class EntropyProcess:
         if self._child is None:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env=environment(), start_new_session=True,  # an interrupt is for us alone
+                env=environment() | {"OMP_NUM_THREADS": "1"},
+                start_new_session=True,  # an interrupt is for us alone
             )  # fmt: skip
             self._send(self._setting)
         assert self._child.stdin is not None
@@ -171,13 +176,15 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 def main() -> None:
     answers = sys.stdout.buffer
+    threading.Thread(target=use_torch, daemon=True).start()
     try:
         serve(sys.stdin.buffer, answers)
     except (EOFError, BrokenPipeError):
-        os._exit(0)  # nobody is there any more
+        pass  # nobody is there any more
     except Exception as error:
         pickle.dump(error, answers)
         answers.flush()
+    os._exit(0)  # whatever is still being loaded
 
 
 if __name__ == "__main__":

@@ -135,12 +135,16 @@ class PictureLoop:
             assert planes is not None
             z = nets.encode(planes[0].permute(1, 2, 0), prediction)
             tokens = self.quantize(z, kind, each, (h, w))
-        levels = torch.from_numpy(tokens.tokens.astype(np.float32)).to(self.device)
-        q = self.tokenizer.lfq.dequantize(levels.flatten(0, 1), None, kind, each)
+        cells = tokens.depth.ravel().nonzero()[0]  # most of a picture has none
+        levels = tokens.tokens.reshape(h * w, -1)[cells].astype(np.float32)
+        at = torch.from_numpy(cells).to(self.device)
+        q = self.tokenizer.lfq.dequantize(
+            torch.from_numpy(levels).to(self.device), None, kind, each[at]
+        )
         if tokens.transform is not None:
-            transform = torch.from_numpy(tokens.transform).to(self.device).flatten()
+            transform = torch.from_numpy(tokens.transform.ravel()[cells]).to(self.device)
             q = self.tokenizer.lfq.transformed(q, transform, back=True)
-        out = nets.decode(q, prediction, context, condition, steps)
+        out = nets.decode(q, at, prediction, context, condition, steps)
         out = out.clamp_(0, 1).mul_(255).round_().div_(255)
         return out.permute(2, 0, 1).contiguous()[None], tokens
 

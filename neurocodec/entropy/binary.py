@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 COUNT_LIMIT = 1023  # a context whose counts add up to more has both halved, rounding up
 HALF = 32768.0
+_FEW = 6  # bits of a call
 
 _BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 
@@ -33,8 +34,8 @@ class Counts:
 
     def code(self, coder: BitCoder, bits: Bits, block: int, contexts: Ints) -> Bits:
         """Code bits (N,) in contexts (N,) of a block, then count them. Returns the bits."""
-        if len(contexts) == 0:
-            return bits
+        if len(contexts) <= _FEW:
+            return self._code_few(coder, bits, block, contexts) if len(contexts) else bits
         counts, zero = self.counts[block].reshape(-1), 2 * contexts
         ones = counts.take(zero + 1)
         total = counts.take(zero)
@@ -46,6 +47,24 @@ class Counts:
         while len(zero := zero[counts.take(zero) + counts.take(zero + 1) > self.limit]):
             seen = np.unique(zero)[:, None] + [0, 1]
             counts[seen] = np.floor((counts[seen] + 1) / 2)
+        return bits
+
+    def _code_few(self, coder: BitCoder, bits: Bits, block: int, contexts: Ints) -> Bits:
+        """The same one by one: of a few bits, arrays take longer."""
+        counts = self.counts[block].reshape(-1)
+        get, places, p = counts.item, contexts.tolist(), []
+        for at in places:
+            zeros, ones = get(2 * at), get(2 * at + 1)
+            part = (ones * 131072.0 + 65536.0) // ((zeros + ones) * 2.0 + 2.0)
+            p.append(min(max(part, 1.0), 65535.0))
+        bits = coder.code(bits, np.array(p))
+        for at, bit in zip(places, bits.tolist(), strict=True):
+            counts[2 * at + bit] += self.unit
+        for at in places:
+            zeros, ones = get(2 * at), get(2 * at + 1)
+            while zeros + ones > self.limit:
+                zeros, ones = (zeros + 1) // 2, (ones + 1) // 2
+                counts[2 * at], counts[2 * at + 1] = zeros, ones
         return bits
 
 

@@ -273,7 +273,7 @@ class GeneratorModel:
         for name in ("static.1", "static.2"):
             seen, apply = _with_margin(x, grid, 1), self._layers[name].relu
             more = [apply(windows(seen, cells, 1)) for cells in parts(every)]
-            x = added(x, np.concatenate(more).astype(np.int64))
+            x = added(x, np.concatenate(more))
         return x
 
     def _code_depths(
@@ -288,7 +288,7 @@ class GeneratorModel:
         for cells in groups:
             x = layers["depth.seen"].relu(windows(seen, cells, REACH))
             x = layers["depth.0"].relu(np.concatenate([static[cells], x], 1))
-            x = added(x, layers["depth.1"].relu(x).astype(np.int64))
+            x = added(x, layers["depth.1"].relu(x))
             contexts = bucket(layers["depth.out"](x))
             bits = (depths[cells] > 0).astype(np.int32)
             coded = self.tables["coded"].code(coder, bits, kind, contexts[:, 0])
@@ -319,7 +319,17 @@ class GeneratorModel:
         known[:, 1] = ONE * (depths > 0)
         known[:, 2] = log_activation(depths)
         known[:, 4 + 2 * d :] = kinds
-        seen = _with_margin(layers["tokens.seen"].relu(known), grid, 1)
+
+        def shown(cells: Ints) -> Activations:
+            """Of cells (N,), (N, C): the same of all that have no tokens."""
+            some = depths[cells] > 0
+            first = np.flatnonzero(~some)[:1]
+            rows = np.concatenate([first, np.flatnonzero(some)])
+            out = layers["tokens.seen"].relu(known[cells[rows]])
+            place = np.where(some, np.cumsum(some) - 1 + len(first), 0)
+            return out[place]
+
+        seen = _with_margin(shown(np.arange(n)), grid, 1)
         for group in groups:
             cells = group[depths[group] > 0]
             if len(cells):
@@ -334,7 +344,7 @@ class GeneratorModel:
                 )
             known[group, 0] = ONE
             known[group, 3] = known[group, 2]
-            seen[group // w + 1, group % w + 1] = layers["tokens.seen"].relu(known[group])
+            seen[group // w + 1, group % w + 1] = shown(group)
 
     def _code_cells(
         self, coder: BitCoder, kind: int, x: Activations, depths: Ints, kinds: Activations,

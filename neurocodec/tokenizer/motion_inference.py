@@ -110,31 +110,42 @@ class FastPictureCodec:
         return F.linear(difference.flatten(0, 1), self._analysis)
 
     def decode(
-        self, q: Tensor, prediction: Tensor, context: Tensor, condition: Tensor, steps: Tensor
-    ) -> Tensor:
-        """Quantized latent, prediction and what ``context`` gave -> planes."""
+        self, q: Tensor, cells: Tensor, prediction: Tensor, context: Tensor, condition: Tensor,
+        steps: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Quantized latent (N, D) of the cells (N,) that have one, numbers in raster order,
+        prediction and what ``context`` gave -> planes."""
         h, w, c = context.shape
-        linear = F.linear(q, self._synthesis).view(h // 2, w // 2, -1)
-        linear = _spread_runs(linear, 4)
-        x = self._buffer(h // 2, w // 2, self._d + 4 * c + _CONDITION)
-        x[..., : self._d] = _asinh(q.view(h // 2, w // 2, self._d) / steps)
+        rows, columns = h // 2, w // 2
+        own = steps.reshape(-1, 1)
+        own = own[cells] if len(own) > 1 else own
+        told = F.linear(q, self._synthesis)
+        linear = _placed(told, cells, rows * columns).view(rows, columns, -1)
+        x = self._buffer(rows, columns, self._d + 4 * c + _CONDITION)
+        x[..., : self._d] = 0
+        x.flatten(0, 1)[:, : self._d].index_copy_(0, cells, _asinh(q / own).to(self._dtype))
         _gather_runs(x, self._d, context, 2)
         x[..., -_CONDITION:] = condition
         x = _conv(x, self._cells)
         for block in self._cell_blocks:
             x = _residual(x, block)
         up = _conv(F.silu(x), self._up)
-        planes = prediction + linear
+        planes = prediction + _spread_runs(linear, 4)
         x = self._buffer(h, w, 2 * c + 2 * 4 * _PLANES + _CONDITION)
         x[..., :c].copy_(_spread_runs(up, 2))
         x[..., c : 2 * c] = context
         _gather_runs(x, 2 * c, planes - 0.5, 2)
-        steps = _wide(steps, 4)
-        _gather_runs(x, 2 * c + 4 * _PLANES, _asinh(linear / steps), 2)
+        shown = _placed(_asinh(told / own).to(self._dtype), cells, rows * columns)
+        _gather_runs(x, 2 * c + 4 * _PLANES, _spread_runs(shown.view(rows, columns, -1), 4), 2)
         x[..., -_CONDITION:] = _wide(condition, 2)
         for kernel in self._refine:
             x = F.silu(_conv(x, kernel), inplace=True)
-        return planes.add_(_spread_runs(_conv(x, self._out), 2) * steps)
+        return planes.add_(_spread_runs(_conv(x, self._out), 2) * _wide(steps, 4))
+
+
+def _placed(rows: Tensor, cells: Tensor, count: int) -> Tensor:
+    """(N, C) of some cells -> (count, C) of all, the others 0."""
+    return rows.new_zeros(count, rows.shape[1]).index_copy_(0, cells, rows)
 
 
 def _runs(channels: int, factor: int) -> Tensor:

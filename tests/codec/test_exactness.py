@@ -64,7 +64,8 @@ def test_under_other_settings(coded: tuple[Path, str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     first = next(iter(hashes(path, model).values()))
-    assert done.stdout.count(first[:32]) >= 4
+    assert done.stdout.count(first[:32]) >= 8
+    assert done.stdout.count(", by torch") >= 3
     for more in (["--python", "false"], ["--model", "none"]):
         wrong = subprocess.run([*command, *more], capture_output=True, text=True, env=environment)
         assert wrong.returncode == 1

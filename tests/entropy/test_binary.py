@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from neurocodec.entropy import binary
 from neurocodec.entropy.binary import (
     HALF,
     BitDecoder,
@@ -96,6 +97,29 @@ def test_counts_are_halved_until_they_are_small_enough() -> None:
     counts = table((0, 0))
     counts.code(BitEncoder(), np.zeros(5000, np.int32), 0, np.zeros(5000, np.int64))
     assert counts.counts[0].tolist() == [[625, 0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=9), min_size=1, max_size=30
+    ),
+    st.sampled_from([(1, 5), (32, 70), (1, 1023)]),
+)
+def test_few_bits_are_coded_as_many_are(
+    calls: list[list[tuple[int, bool]]], unit_and_limit: tuple[int, int]
+) -> None:
+    unit, limit = unit_and_limit
+    prior = np.array([[(0, 0), (200, 3), (1, 0), (7, 255)]], np.uint8)
+    found = []
+    few = binary._FEW
+    for binary._FEW in (0, few):
+        counts, spy = Counts(prior, limit, unit), Spy()
+        for call in calls:
+            contexts = contexts_of(*(context for context, _ in call))
+            counts.code(spy, bits_of(*(bit for _, bit in call)), 0, contexts)
+        found.append((spy.calls, counts.counts.tolist(), spy.finish()))
+    assert found[0] == found[1]
 
 
 def test_the_prior_is_left_alone() -> None:

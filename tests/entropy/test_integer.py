@@ -1,9 +1,13 @@
 import math
+import platform
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
+from neurocodec.entropy import integer
 from neurocodec.entropy.integer import (
     BUCKETS,
     MAX_ACTIVATION,
@@ -20,6 +24,7 @@ from neurocodec.entropy.integer import (
     layer,
     log2_sixteenths,
     log_activation,
+    use_torch,
     windows,
 )
 
@@ -55,6 +60,44 @@ def test_a_layer_is_exact(inputs: int) -> None:
     x = np.random.default_rng(1).integers(-MAX_ACTIVATION, MAX_ACTIVATION, (5, inputs), np.int8)
     found = layer(*parts)(x)
     assert found.tolist() == [plain(*parts, row.tolist()) for row in x]
+
+
+@pytest.fixture
+def by_torch() -> Iterator[None]:
+    assert use_torch() == (platform.machine() in ("x86_64", "AMD64"))
+    yield
+    integer._torch = None
+
+
+@pytest.mark.usefixtures("by_torch")
+@pytest.mark.parametrize("inputs", [1, 7, 500, MAX_INPUTS])
+@pytest.mark.parametrize("divisor", [1, 100_000])
+def test_a_layer_is_exact_by_torch(
+    inputs: int, divisor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, bias, multiplier = arrays(9, inputs)
+    weight[0], weight[1] = MAX_WEIGHT, -MAX_WEIGHT
+    parts = weight, bias // divisor, multiplier // divisor
+    x = np.random.default_rng(1).integers(-127, 128, (50, inputs)).astype(np.int8)
+    x[0], x[1], x[2, ::2], x[2, 1::2] = 127, -127, 127, -127
+    expected = np.array([plain(*parts, row.tolist()) for row in x])
+    made = layer(*parts)
+    used: list[int] = []
+    product = torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: used.append(len(a)) or product(a, b))
+    np.testing.assert_array_equal(made(x), expected)
+    np.testing.assert_array_equal(made.relu(x), np.clip(expected, 0, MAX_ACTIVATION))
+    small = divisor > 1 and integer._torch is not None
+    assert used == ([50, 50] if small else [])  # what float64 does not hold is done in integers
+
+
+def test_products_that_saturate_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a processor that adds pairs in 16 bits, were weights larger."""
+    assert integer._torch is None
+    product = torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: product(a, b).clamp(max=127 * 63 * 2000))
+    assert not use_torch()
+    assert integer._torch is None
 
 
 @pytest.mark.parametrize("sign", [1, -1])
