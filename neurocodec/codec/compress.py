@@ -233,7 +233,8 @@ def compress(
                     coding.steps, new_gop, begun.frames,
                 )  # fmt: skip
                 if control is None and pays(info.width, info.height, frames_expected):
-                    new_gop = stack.enter_context(EntropyProcess(coding)).gop
+                    beside = EntropyProcess(coding, frames_expected)
+                    new_gop = stack.enter_context(beside).gop
             frames, gops, ticks = _write_gops(
                 begun, file, reader, new_gop, items, stop, header, progress
             )

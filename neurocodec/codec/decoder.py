@@ -133,7 +133,7 @@ class Decoder:
 
     def _tokens(self, gops: list[GopEntry]) -> Iterator[Section | Tokens]:
         header = self.reader.header
-        with EntropyProcess(Setting(self.bundle, header)) as process:
+        with EntropyProcess(Setting(self.bundle, header), self.reader.frames) as process:
             for section in self.sections(gops):
                 yield section
                 if isinstance(section, tuple) and self._beside:

@@ -1,11 +1,11 @@
 """Entropy coding beside the networks, in a process of its own that needs no torch.
 
-It loads torch all the same, while it works, for its faster products.
+For a long clip it loads torch all the same, while it works, for its faster products.
 
 A thread would do if it were not for Python's lock: both sides call many short operations, and wait
 for each other. The process ends when its standard input does, however we ended.
 
-    python -m neurocodec.codec.entropy_process
+    python -m neurocodec.codec.entropy_process [torch]
 
 Requests and answers are pickles, ours alone: a Setting, then of each GOP either a VideoGop, which
 is answered by its Tokens one after the other and None, or Tokens, and with None bytes are asked.
@@ -31,7 +31,8 @@ from ..errors import Error
 from ..threads import QUIET, processors
 from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
 
-WORTH_IT = 6_000_000  # pixels of a clip, below which starting a process takes longer
+# Pixels of a clip, below which starting a process takes longer, and loading torch in it
+WORTH_IT, WORTH_TORCH = 6_000_000, 40_000_000
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ def environment() -> dict[str, str]:
 class EntropyProcess:
     """Codes or decodes the tokens of a file's GOPs, one after the other."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, frames: int | None) -> None:
+        """frames: of the clip; None: not known."""
+        header = setting.header
+        pixels = None if frames is None else header.width * header.height * frames
         self._setting = setting
+        self._arguments = ["torch"] if pixels is None or pixels >= WORTH_TORCH else []
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> EntropyProcess:
@@ -102,7 +107,8 @@ class EntropyProcess:
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._child is None:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [sys.executable, "-m", __name__, *self._arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 env=environment() | {"OMP_NUM_THREADS": "1"},
                 start_new_session=True,  # an interrupt is for us alone
             )  # fmt: skip
@@ -176,7 +182,8 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 def main() -> None:
     answers = sys.stdout.buffer
-    threading.Thread(target=use_torch, daemon=True).start()
+    if "torch" in sys.argv[1:]:
+        threading.Thread(target=use_torch, daemon=True).start()
     try:
         serve(sys.stdin.buffer, answers)
     except (EOFError, BrokenPipeError):

@@ -51,7 +51,7 @@ SCALE_ONE = 64  # of the scales
 MASKING_ONE = 128  # of masking
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
 # pictures of levels 0 to 4; deeper levels have the last one's
-DEFAULT_SCALES = (12, 16, 30, 46, 76, 92, 108)
+DEFAULT_SCALES = (8, 12, 31, 46, 76, 92, 108)
 _PICTURE_HEAD = len(DEFAULT_SCALES) + 1  # bytes: scales and masking
 
 

@@ -44,6 +44,8 @@ def use_torch() -> bool:
     VNNI add pairs in 16 bits, which weights of at most MAX_WEIGHT allow. Returns whether.
     """
     global _torch
+    if _torch is not None:
+        return True
     import torch
 
     product = getattr(torch, "_int_mm", None)

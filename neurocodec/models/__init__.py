@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from ..codec.tokens import GENERATED_LATENTS, EntropyModel
 from ..entropy.adaptive import Prior, TokenShape
 from ..entropy.generator import Generator, GeneratorConfig
+from ..entropy.integer import use_torch
 from ..entropy.motion import MOTION_PREFIX
 from ..entropy.motion import TABLES as MOTION_TABLES
 from ..errors import FormatError, ModelError, ModelMismatchError, UsageError, printable
@@ -189,7 +190,8 @@ class Bundle:
         return prior
 
     def tokenizer(self) -> Any:
-        """The networks, a Tokenizer or a MotionTokenizer, on the CPU, ready for inference.
+        """The networks, a Tokenizer or a MotionTokenizer, on the CPU, ready for inference. With
+        them comes torch, and with that the faster products of integers.
 
         Raises ModelError.
         """
@@ -206,6 +208,7 @@ class Bundle:
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"{self.path}: {str(error).splitlines()[0]}") from None
         channels_last(tokenizer)
+        use_torch()
         return tokenizer.eval().requires_grad_(False)
 
 

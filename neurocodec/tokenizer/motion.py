@@ -196,8 +196,14 @@ def _blended(windows: list[Tensor]) -> Tensor:
     for plane in windows:
         _, h, w, size, _ = plane.shape
         window, norm = (x.to(plane) for x in overlapped_window(h, w, size // 2))
-        planes.append((overlap_add(plane.mul_(window)) * norm)[:, None])
-    return torch.cat([F.pixel_unshuffle(planes[0], 2), *planes[1:]], 1)
+        planes.append(overlap_add(plane.mul_(window)) * norm)
+    b, h, w = planes[1].shape
+    out = planes[0].new_empty(b, 6, h, w)
+    # what F.pixel_unshuffle does, in half of its time on a CPU
+    phases = planes[0].view(b, h, 2, w, 2).permute(0, 2, 4, 1, 3)
+    out[:, :4].unflatten(1, (2, 2)).copy_(phases)
+    out[:, 4], out[:, 5] = planes[1], planes[2]
+    return out
 
 
 def aligned(cells: Tensor, field: Tensor) -> Tensor:

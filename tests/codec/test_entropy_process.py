@@ -62,7 +62,7 @@ def test_a_gop_that_is_not_wanted_any_more(coded: tuple[Path, Path]) -> None:
         setting = Setting(models.read_bundle(model), reader.header)
         entropy = setting.bundle.entropy(reader.header.entropy_model)
         gops = [found[0] for gop in reader.gops if (found := reader.read_gop(gop))]
-    with EntropyProcess(setting) as process:
+    with EntropyProcess(setting, 15) as process:
         begun = process.decode(gops[0])
         next(begun)
         begun.close()  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def test_what_goes_wrong_there_is_raised_here(coded: tuple[Path, Path], tmp_path
         found = reader.read_gop(reader.gops[0])
     assert found is not None
     tokens = next(decode_tokens(reader.header, found[0], models.read_bundle(model).entropy(3)))
-    with EntropyProcess(setting) as process:
+    with EntropyProcess(setting, 15) as process:
         with pytest.raises(Error, match="gone"):
             list(process.decode(found[0]))
         gop = process.gop(found[0].step)

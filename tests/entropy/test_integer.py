@@ -1,6 +1,5 @@
 import math
 import platform
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -62,11 +61,14 @@ def test_a_layer_is_exact(inputs: int) -> None:
     assert found.tolist() == [plain(*parts, row.tolist()) for row in x]
 
 
+@pytest.fixture(autouse=True)
+def by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integer, "_torch", None)
+
+
 @pytest.fixture
-def by_torch() -> Iterator[None]:
+def by_torch(by_numpy: None) -> None:
     assert use_torch() == (platform.machine() in ("x86_64", "AMD64"))
-    yield
-    integer._torch = None
 
 
 @pytest.mark.usefixtures("by_torch")
@@ -93,7 +95,6 @@ def test_a_layer_is_exact_by_torch(
 
 def test_products_that_saturate_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a processor that adds pairs in 16 bits, were weights larger."""
-    assert integer._torch is None
     product = torch._int_mm
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: product(a, b).clamp(max=127 * 63 * 2000))
     assert not use_torch()
