@@ -31,8 +31,9 @@ from ..errors import Error
 from ..threads import QUIET, processors
 from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
 
-# Pixels of a clip, below which starting a process takes longer, and loading torch in it
-WORTH_IT, WORTH_TORCH = 6_000_000, 40_000_000
+# Pixels of a clip, below which starting a process takes longer, and loading torch in it; and of a
+# picture, above which the process is large already
+WORTH_IT, WORTH_TORCH, LARGE = 6_000_000, 40_000_000, 1_500_000
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class EntropyProcess:
 
     def __init__(self, setting: Setting, frames: int | None) -> None:
         """frames: of the clip; None: not known."""
-        header = setting.header
-        pixels = None if frames is None else header.width * header.height * frames
+        pixels = setting.header.width * setting.header.height
+        long = frames is None or pixels * frames >= WORTH_TORCH
         self._setting = setting
-        self._arguments = ["torch"] if pixels is None or pixels >= WORTH_TORCH else []
+        self._arguments = ["torch"] if long and pixels <= LARGE else []
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> EntropyProcess:

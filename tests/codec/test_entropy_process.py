@@ -34,6 +34,33 @@ def test_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not pays(640, 360, 100)
 
 
+@pytest.mark.parametrize(
+    ("size", "frames", "loads"),
+    [((640, 360), 33, []), ((640, 360), 200, ["torch"]), ((640, 360), None, ["torch"]),
+     ((1920, 1080), 200, [])],
+)  # fmt: skip
+def test_who_loads_torch(
+    coded: tuple[Path, Path], size: tuple[int, int], frames: int | None, loads: list[str]
+) -> None:
+    out, model = coded
+    with Reader(out) as reader:
+        header = replace(reader.header, width=size[0], height=size[1])
+    assert EntropyProcess(Setting(models.read_bundle(model), header), frames)._arguments == loads
+
+
+def test_the_same_tokens_by_torch(coded: tuple[Path, Path]) -> None:
+    """With products of another kind from somewhere in the middle on."""
+    out, model = coded
+    with Reader(out) as reader:
+        setting = Setting(models.read_bundle(model), reader.header)
+        entropy = setting.bundle.entropy(reader.header.entropy_model)
+        gops = [found[0] for gop in reader.gops if (found := reader.read_gop(gop))]
+    expected = [hash_tokens(decode_tokens(setting.header, gop, entropy)) for gop in gops]
+    with EntropyProcess(setting, None) as process:
+        for _ in range(8):
+            assert [hash_tokens(process.decode(gop)) for gop in gops] == expected
+
+
 def test_the_same_files(
     coded: tuple[Path, Path], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
