@@ -11,10 +11,11 @@ import pytest
 
 import neurocodec
 from neurocodec import models
+from neurocodec.bitstream.payloads import VideoGop
 from neurocodec.bitstream.reader import Reader
 from neurocodec.codec import entropy_process
 from neurocodec.codec.entropy_process import EntropyProcess, Setting, pays, serve
-from neurocodec.codec.tokens import decode_tokens, hash_tokens
+from neurocodec.codec.tokens import EntropyModel, decode_tokens, hash_tokens
 from neurocodec.errors import Error
 
 
@@ -23,6 +24,14 @@ def coded(tmp_path: Path, clip: Path, tiny_motion_generated: Path) -> tuple[Path
     out = tmp_path / "a.nc"
     neurocodec.compress(clip, out, model=str(tiny_motion_generated), gop=5, device="cpu")
     return out, tiny_motion_generated
+
+
+def opened(path: Path, model: Path) -> tuple[Setting, EntropyModel, list[VideoGop]]:
+    """Of a file: what a process is told, the entropy model, and the GOPs."""
+    with Reader(path) as reader:
+        setting = Setting(models.read_bundle(model), reader.header)
+        gops = [found[0] for gop in reader.gops if (found := reader.read_gop(gop))]
+    return setting, setting.bundle.entropy(setting.header.entropy_model), gops
 
 
 def test_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,12 +58,8 @@ def test_who_loads_torch(
 
 
 def test_the_same_tokens_by_torch(coded: tuple[Path, Path]) -> None:
-    """With products of another kind from somewhere in the middle on."""
-    out, model = coded
-    with Reader(out) as reader:
-        setting = Setting(models.read_bundle(model), reader.header)
-        entropy = setting.bundle.entropy(reader.header.entropy_model)
-        gops = [found[0] for gop in reader.gops if (found := reader.read_gop(gop))]
+    """There by numpy, until torch is loaded; here by torch, which came with the networks."""
+    setting, entropy, gops = opened(*coded)
     expected = [hash_tokens(decode_tokens(setting.header, gop, entropy)) for gop in gops]
     with EntropyProcess(setting, None) as process:
         for _ in range(8):
@@ -84,11 +89,7 @@ def test_the_same_files(
 
 
 def test_a_gop_that_is_not_wanted_any_more(coded: tuple[Path, Path]) -> None:
-    out, model = coded
-    with Reader(out) as reader:
-        setting = Setting(models.read_bundle(model), reader.header)
-        entropy = setting.bundle.entropy(reader.header.entropy_model)
-        gops = [found[0] for gop in reader.gops if (found := reader.read_gop(gop))]
+    setting, entropy, gops = opened(*coded)
     with EntropyProcess(setting, 15) as process:
         begun = process.decode(gops[0])
         next(begun)
