@@ -30,7 +30,7 @@ from .config import (
     MotionConfig,
 )
 from .levels import LevelLFQ
-from .patch import block_transforms, group_basis, luma
+from .patch import block_transforms, group_basis, luma, planes_of
 
 DEPTH_BITS = (0.15, 4.0)  # most cells are skipped, and their neighbours say so
 _PLANES = 6
@@ -228,8 +228,8 @@ def base_of(planes: Tensor) -> Tensor:
     unit = _CELL * BASE_SCALE
     h, w = planes.shape[2:]
     planes = F.pad(planes, (0, -w % unit, 0, -h % unit), mode="replicate")
-    y = F.avg_pool2d(F.pixel_shuffle(planes[:, :4], 2), BASE_SCALE)
-    return torch.cat([F.pixel_unshuffle(y, 2), F.avg_pool2d(planes[:, 4:], BASE_SCALE)], 1)
+    y, uv = F.avg_pool2d(luma(planes), BASE_SCALE), F.avg_pool2d(planes[:, 4:], BASE_SCALE)
+    return planes_of(y, *uv.unbind(1))
 
 
 def enlarged_cells(cells: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -45,6 +45,16 @@ def luma(planes: Tensor) -> Tensor:
     return planes[:, :4].view(b, 2, 2, h, w).permute(0, 3, 1, 4, 2).reshape(b, 2 * h, 2 * w)
 
 
+def planes_of(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Luma (B, H, W), chroma (B, H/2, W/2) twice -> planes (B, 6, H/2, W/2)."""
+    b, h, w = u.shape
+    out = y.new_empty(b, 6, h, w)
+    # what F.pixel_unshuffle does, in half of its time on a CPU
+    out[:, :4].unflatten(1, (2, 2)).copy_(y.view(b, h, 2, w, 2).permute(0, 2, 4, 1, 3))
+    out[:, 4], out[:, 5] = u, v
+    return out
+
+
 def unshuffle(planes: Tensor, factor: int = _HALF) -> Tensor:
     """Space to depth, (B, C, T, f h, f w) -> (B, C f^2, T, h, w); planes to patches by default."""
     return per_clip(F.pixel_unshuffle(per_frame(planes), factor), planes.shape[0])
