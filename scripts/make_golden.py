@@ -53,7 +53,9 @@ GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 CONFIG = replace(SIZES["tiny"], latent_dim=48, stages=6)  # for a bundle of 240 KB
 MOTION = GOLDEN / "motion"
 GENERATED = GOLDEN / "generated"
-MOTION_CONFIG = MotionConfig(bits=4, stages=6, width=8, context=6, decoder_blocks=1)  # 140 KB
+MOTION_CONFIG = MotionConfig(
+    bits=4, stages=6, width=8, context=6, decoder_blocks=1, loop_filter=1
+)  # 140 KB
 CONFIDENCE = 48  # of the prior, as for the bundles that come with the package
 TIMES = [0, 40, 83, 120, 240, 241, 400, 440, 480, 525, 560]  # milliseconds
 

@@ -37,10 +37,18 @@ class Picture(NamedTuple):
     level: int
 
 
+class Smoothed(NamedTuple):
+    """10.7. strengths: of Y, U and V; blocks: by row, of each whether it is smoothed."""
+
+    strengths: list[int]
+    blocks: list[list[int]]
+
+
 class CodedPicture(NamedTuple):
     picture: Picture
     field: Field | None
     grids: list[Latent]
+    smoothed: Smoothed | None = None
 
 
 # 10.1
@@ -122,6 +130,37 @@ def point(before: Latent, cell: Place, source: Latent, place: Place, shape: Shap
             before.tokens[cell, s, j] = max(before.tokens.get((cell, s, j), 0), magnitude)
 
 
+# 10.7
+
+
+class Filters(Tables):
+    def __init__(self, h: int, w: int, decoder: RangeDecoder) -> None:
+        empty = [[[0, 0] for _ in range(12)] for _ in range(6)]
+        super().__init__({"strength": empty, "smoothed": empty[:2]}, decoder)
+        self.rows, self.columns = (h + 3) // 4, (w + 3) // 4
+        self.before = Smoothed([0, 0, 0], [])
+
+    def next(self, intra: bool) -> Smoothed:
+        i = 0 if intra else 1
+        strengths = []
+        for p in range(3):
+            n = 0
+            context = 3 * self.before.strengths[p]
+            while n < 3 and self.group("strength", 3 * i + p, [context + n])[0]:
+                n += 1
+            strengths.append(n)
+        blocks: list[list[int]] = []
+        for y in range(self.rows if strengths[0] else 0):
+            above = [0, *(blocks[-1] if blocks else [0] * self.columns), 0]
+            contexts = []
+            for x in range(self.columns):
+                b = self.before.blocks[y][x] if self.before.strengths[0] else 2
+                contexts.append(3 * sum(above[x : x + 3]) + b)
+            blocks.append(self.group("smoothed", i, contexts))
+        self.before = Smoothed(strengths, blocks or [[0] * self.columns for _ in range(self.rows)])
+        return self.before
+
+
 class Gop:
     def __init__(
         self, shape: Shape, prior: dict[str, Table], width: int, height: int, frames: int,
@@ -142,11 +181,14 @@ class Gop:
         self.structure = Structure(frames, decoder)
         self.motion = Motion(motion, decoder)
         self.model = Model(shape, others, decoder, depths_by_kind=True)
+        self.filters = Filters(self.h, self.w, decoder) if shape.loop_filter else None
         self.done: dict[int, CodedPicture] = {}  # by place, in coding order
 
     def picture(self) -> CodedPicture:
         picture = self.structure.picture()
         coded = self.predicted(picture) if picture.references else self.intra(picture)
+        if self.filters:
+            coded = coded._replace(smoothed=self.filters.next(not picture.references))
         self.done[picture.place] = coded
         return coded
 
@@ -219,12 +261,12 @@ def decode_pictures(
     return [gop.picture() for _ in range(frames)]
 
 
-# 10.7
+# 10.8
 
 
 def hash_pictures(pictures: list[CodedPicture], shape: Shape) -> str:
     digest = hashlib.sha256()
-    for (place, references, level), field, grids in pictures:
+    for (place, references, level), field, grids, smoothed in pictures:
         for number in (place, *references, level):
             digest.update(struct.pack("<H", number))
         if field is not None:
@@ -235,4 +277,8 @@ def hash_pictures(pictures: list[CodedPicture], shape: Shape) -> str:
                     digest.update(struct.pack("<2h", *vectors.get(cell, (0, 0))))
         for latent in grids:
             digest.update(latent_bytes(latent, shape))
+        if smoothed:
+            digest.update(
+                bytes([*smoothed.strengths, *(b for row in smoothed.blocks for b in row)])
+            )
     return digest.hexdigest()

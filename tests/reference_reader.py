@@ -220,8 +220,8 @@ def read_bundle(data: bytes) -> tuple[Shape, dict[str, Table], Generator | None]
         motion = config.get("motion", 0)
         generator = Generator(config["hidden"], config["blocks"], motion, layers, prior)
     config = description["tokenizer"]
-    kinds = config.get("transform_kinds", 0)
-    shape = Shape(config["quantizer"], config["stages"], config["bits"], kinds)
+    kinds, smooth = config.get("transform_kinds", 0), bool(config.get("loop_filter", 0))
+    shape = Shape(config["quantizer"], config["stages"], config["bits"], kinds, smooth)
     return shape, tables("prior."), generator
 
 

@@ -254,3 +254,34 @@ def picture(
     x = silu(convolve(silu(convolve(x, tensors, "decoder.refine1")), tensors, "decoder.refine2"))
     planes = planes + wide * shuffle(convolve(x, tensors, "decoder.out"), 2)
     return np.round(np.clip(planes, 0, 1) * 255) / 255
+
+
+# 11.5
+
+
+def smoothed(planes: Array, strengths: tuple[int, ...], blocks: Ints, t: float) -> Array:
+    """planes: (6, 4 h, 4 w), multiples of 1 / 255; blocks: whether smoothed."""
+    y = filtered(shuffle(planes[:4], 2)[0], strengths[0], 4, 3, t / 16)
+    where = blocks.repeat(32, 0).repeat(32, 1)[: y.shape[0], : y.shape[1]] > 0
+    y = np.where(where, y, shuffle(planes[:4], 2)[0])
+    uv = [filtered(planes[3 + i], strengths[i], 3, 2, t / 24) for i in (1, 2)]
+    return np.concatenate([unshuffle(y[None], 2), np.stack(uv)])
+
+
+def filtered(plane: Array, s: int, r: int, n: float, c: float) -> Array:
+    if s == 0:
+        return plane
+    h, w = plane.shape
+    a, v, out = 255 * c * 2 ** (s - 1), np.round(plane * 255), np.zeros((h, w))
+    for y in range(h):
+        for x in range(w):
+            total = weights = 0.0
+            for i in range(-r, r + 1):
+                for j in range(-r, r + 1):
+                    if i**2 + j**2 <= r**2:
+                        there = v[min(max(y + i, 0), h - 1), min(max(x + j, 0), w - 1)]
+                        off = there - v[y, x]
+                        weight = np.exp(-(i**2 + j**2) / (2 * n**2) - off**2 / (2 * a**2))
+                        total, weights = total + weight * there, weights + weight
+            out[y, x] = total / weights
+    return np.round(out) / 255

@@ -67,12 +67,14 @@ NEIGHBOURS = {
 
 
 class Shape(NamedTuple):
-    """quantizer: "levels" or "signs"; stages: S; bits: K. transform_kinds: U."""
+    """quantizer: "levels" or "signs"; stages: S; bits: K. transform_kinds: U.
+    loop_filter: whether pictures have one."""
 
     quantizer: str
     stages: int
     bits: int
     transform_kinds: int = 0
+    loop_filter: bool = False
 
     def depth_bits(self, kind: int) -> int:
         """Bits that say a depth, and of some kinds a transform."""

@@ -33,6 +33,7 @@ from neurocodec.entropy.binary import BitDecoder, Counts
 from neurocodec.entropy.field import DIRECT, FIRST, SECOND, Field, MotionMemory, distances_of
 from neurocodec.entropy.generator import GeneratorConfig
 from neurocodec.entropy.integer import BUCKETS
+from neurocodec.entropy.loop_filter import LoopFilter, blocks_of
 from neurocodec.entropy.motion import MOTION_PREFIX
 from neurocodec.entropy.motion import TABLES as MOTION_TABLES
 from neurocodec.entropy.motion_generator import DIFFERENCE_LOGITS
@@ -149,20 +150,27 @@ def test_tokens_of_noise(shape: TokenShape, seed: int) -> None:
     model = ContextModel(shape, prior, (h, w))
     coder = BitDecoder(data)
     ours = hash_tokens(LatentTokens(*model.code_frame(coder)) for _ in range(3))
-    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits, shape.transform_kinds)
+    plain = plain_shape(shape)
     tables = {name: table.tolist() for name, table in prior.items()}
     latents = reference_tokens.decode_latents(plain, tables, 8 * w, 8 * h, 9, data)
     assert reference_tokens.hash_latents(latents, plain) == ours
 
 
-PICTURE_SHAPE = TokenShape("levels", 3, 2, 5, True, 3)
+def plain_shape(shape: TokenShape) -> reference_tokens.Shape:
+    """The reference's."""
+    return reference_tokens.Shape(
+        shape.quantizer, shape.stages, shape.bits, shape.transform_kinds, shape.loop_filter
+    )
+
+
+PICTURE_SHAPE = TokenShape("levels", 3, 2, 5, True, 3, True)
 
 
 def assert_same_pictures(
     found: Sequence[Tokens], prior: Prior, grid: tuple[int, int], data: bytes
 ) -> None:
     """data: scales, masking and words."""
-    plain = reference_tokens.Shape("levels", PICTURE_SHAPE.stages, PICTURE_SHAPE.bits, 3)
+    plain = plain_shape(PICTURE_SHAPE)
     tables = {name: table.tolist() for name, table in prior.items()}
     h, w = grid
     theirs = reference_pictures.decode_pictures(plain, tables, 8 * w, 8 * h, len(found), data)
@@ -209,7 +217,10 @@ def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
                 mv[:, mode == DIRECT] = suggested[:, mode == DIRECT]
             field = Field(mode, mv.astype(np.int16))
             memory.remember(picture, field, range(21))
-        pictures.append(PictureTokens(picture, field, latents))
+        strengths = tuple(int(s) for s in rng.integers(0, 4, 3))
+        blocks = (rng.random(blocks_of(grid)) < 0.6) & (strengths[0] > 0)
+        by = LoopFilter((strengths[0], strengths[1], strengths[2]), blocks)
+        pictures.append(PictureTokens(picture, field, latents, loop_filter=by))
     return pictures
 
 
@@ -230,6 +241,8 @@ def test_those_pictures_have_everything() -> None:
     assert {len(p.picture.refs) for p in pictures} == {0, 1, 2}
     assert {kind_of(p.picture) for p in pictures} == {2, 3, 4}
     assert {m for p in pictures if p.motion for m in p.motion.mode.flat} == {0, 1, 2, 3}
+    strengths = {p.loop_filter.strengths[i] for p in pictures if p.loop_filter for i in range(3)}
+    assert strengths == {0, 1, 2, 3}
 
 
 # -- with a generator ---------------------------------------------------------------------------
@@ -315,7 +328,7 @@ def decode_both(
     header = replace(HEADER, width=8 * w, height=8 * h, entropy_model=number)
     gop = VideoGop(frames, 0, 1, step, data)
     ours = list(decode_tokens(header, gop, EntropyModel(number, shape, prior, generator)))
-    plain = reference_tokens.Shape(shape.quantizer, shape.stages, shape.bits, shape.transform_kinds)
+    plain = plain_shape(shape)
     other = plain_generator(shape, seed, config)
     if number == GENERATED_PICTURES:
         tables = {name: table.tolist() for name, table in prior.items()}

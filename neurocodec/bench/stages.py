@@ -19,8 +19,8 @@ from ..codec import entropy_process
 
 INTERVAL = 0.004  # seconds
 STAGES = (
-    "start-up", "media", "search", "prediction", "network", "motion entropy", "token entropy",
-    "bitstream", "other",
+    "start-up", "media", "search", "prediction", "network", "loop filter", "motion entropy",
+    "token entropy", "bitstream", "other",
 )  # fmt: skip
 _PACKAGE = str(Path(__file__).parent.parent) + "/"
 _BY_MODULE = {
@@ -35,6 +35,7 @@ _BY_MODULE = {
     "codec/lookahead.py": "search",
     "codec/temporal_filter.py": "search",
     "codec/pictures.py": "network",
+    "codec/loop_filter.py": "loop filter",
     "codec/frames.py": "network",
     "entropy/motion": "motion entropy",
     "entropy/field": "motion entropy",

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ..device import one_thread
 from ..entropy.field import Field, MotionMemory
+from ..entropy.loop_filter import unfiltered
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import cell_steps
+from .loop_filter import choose
 from .merging import merge
 from .pictures import Box, PictureLoop, step_of
 from .search import Effort, search
@@ -52,18 +54,31 @@ class PictureEncoder(PictureLoop):
         """planes: (1, 6, H/2, W/2) in 0..1, of whole cells."""
         if not picture.refs:
             decoded, parts = self._intra(picture, planes=planes)
-            self.pictures[picture.display] = decoded
-            return PictureTokens(picture, None, parts)
-        step = step_of(self.step, self.scales, picture)
-        penalty = LAMBDA_PER_STEP2 * step**2
+            return self._smoothed(PictureTokens(picture, None, parts), decoded, planes)
+        penalty = self._penalty(picture)
         if picture.level == ANCHOR:
             penalty *= _ANCHOR_PENALTY
         motion = self._search(picture, planes, penalty)
         decoded, tokens = self.code(
-            self.predictions(picture, motion), kind_of(picture), step, planes=planes
-        )
-        self.pictures[picture.display] = decoded
-        return PictureTokens(picture, motion, [tokens])
+            self.predictions(picture, motion), kind_of(picture),
+            step_of(self.step, self.scales, picture), planes=planes,
+        )  # fmt: skip
+        return self._smoothed(PictureTokens(picture, motion, [tokens]), decoded, planes)
+
+    def _penalty(self, picture: Picture) -> float:
+        """Squared error that a bit of a picture must save."""
+        return float(LAMBDA_PER_STEP2 * step_of(self.step, self.scales, picture) ** 2)
+
+    def _smoothed(self, item: PictureTokens, decoded: Tensor, planes: Tensor) -> PictureTokens:
+        """Keep what was decoded, smoothed by the best filter, which the tokens get."""
+        if self.tokenizer.config.loop_filter and not self.effort.smooth:
+            item.loop_filter = unfiltered(self.grid)
+        elif self.tokenizer.config.loop_filter:
+            step = step_of(self.step, self.scales, item.picture)
+            penalty, weight = self._penalty(item.picture), self._weight(planes)
+            item.loop_filter, decoded = choose(decoded, planes, step, penalty, weight)
+        self.pictures[item.picture.display] = decoded
+        return item
 
     def _search(self, picture: Picture, planes: Tensor, penalty: float) -> Field:
         first, second = picture.pair

@@ -28,6 +28,7 @@ from ..tokenizer.motion_model import (
     enlarged,
 )
 from .frames import Planes, crop_planes
+from .loop_filter import apply
 from .tokens import (
     MASKING_ONE,
     SCALE_ONE,
@@ -172,14 +173,16 @@ class PictureLoop:
     @torch.inference_mode()
     def decode(self, item: PictureTokens) -> Tensor:
         """Tokens of the next picture -> its planes, which are kept."""
+        step = step_of(self.step, self.scales, item.picture)
         if item.motion is None:
             planes, _ = self._intra(item.picture, tokens=item.parts)
         else:
-            step = step_of(self.step, self.scales, item.picture)
             planes, _ = self.code(
                 self.predictions(item.picture, item.motion), kind_of(item.picture), step,
                 tokens=item.parts[0],
             )  # fmt: skip
+        if item.loop_filter is not None:
+            planes = apply(planes, item.loop_filter, step)
         self.pictures[item.picture.display] = planes
         return planes
 

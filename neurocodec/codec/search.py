@@ -40,7 +40,8 @@ class Effort:
     and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs. trials:
     of every so many groups of frames one is tried in mini-GOPs of each length; 0: none. reach: of
     the temporal filter, in frames; 0: none. merges: how often cells are offered what their
-    neighbours have, once all have something."""
+    neighbours have, once all have something. smooth: whether decoded pictures may be, by the loop
+    filter."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)
@@ -49,6 +50,7 @@ class Effort:
     trials: int = 0
     reach: int = REACH
     merges: int = 2
+    smooth: bool = True
 
 
 @dataclass(frozen=True)

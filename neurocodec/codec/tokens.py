@@ -30,6 +30,7 @@ from ..entropy.generator import (
     features,
     step_activation,
 )
+from ..entropy.loop_filter import LoopFilter, LoopFilterModel
 from ..entropy.motion import MotionModel, motion_part
 from ..entropy.motion_features import Known
 from ..entropy.motion_generator import MotionGenerator
@@ -69,12 +70,13 @@ class LatentTokens:
 class PictureTokens:
     """motion: None of an intra picture. parts: of an intra picture those of its base's base, its
     base and itself; else of itself alone. kept: displays of the pictures that later ones may refer
-    to."""
+    to. loop_filter: None where the model has none."""
 
     picture: Picture
     motion: Field | None
     parts: list[LatentTokens]
     kept: tuple[int, ...] = ()
+    loop_filter: LoopFilter | None = None
 
 
 Tokens = LatentTokens | PictureTokens
@@ -211,6 +213,7 @@ class PictureCoder:
         """frames: of the GOP; an encoder that does not know yet gives the most there can be."""
         self._grids, self._generated, self._shape = grids_of(grid), generated, shape
         self._structure = StructureModel(frames)
+        self._filters = LoopFilterModel(grid) if shape.loop_filter else None
         self.motion_generator = None
         if generated is None:
             self.tokens = TokenModel(shape, prior)
@@ -254,7 +257,12 @@ class PictureCoder:
             parts.append(self._part(coder, picture, 2, kind_of(picture), known, given, motion))
         self._coded[picture.display] = before_of(parts[-1])
         self._coded = {k: v for k, v in self._coded.items() if k in kept}
-        return tokens or PictureTokens(picture, motion, parts, kept)
+        loop_filter = None
+        if self._filters is not None:
+            wanted = tokens.loop_filter if tokens else None
+            assert tokens is None or wanted is not None
+            loop_filter = self._filters.code(coder, not picture.refs, wanted)
+        return tokens or PictureTokens(picture, motion, parts, kept, loop_filter)
 
     def _motion(self, coder: BitCoder, picture: Picture, given: Field | None) -> Field:
         grid, distances = self._grids[-1], distances_of(picture)
@@ -347,7 +355,8 @@ def decode_tokens(header: Header, gop: VideoGop, entropy: EntropyModel) -> Itera
 def hash_tokens(items: Iterable[Tokens]) -> str:
     """SHA-256 over what each item holds, little-endian: of a picture its display, references and
     level as uint16, its modes as uint8 and its vectors as int16; of each latent frame its depths as
-    uint16, its transforms, where it has any, as uint8 and its tokens as int16."""
+    uint16, its transforms, where it has any, as uint8 and its tokens as int16; of a picture with a
+    loop filter at last its strengths and its blocks, as uint8."""
     digest = hashlib.sha256()
     for item in items:
         parts = [item]
@@ -364,4 +373,7 @@ def hash_tokens(items: Iterable[Tokens]) -> str:
             if latent.transform is not None:
                 digest.update(latent.transform.astype("u1").tobytes())
             digest.update(latent.tokens.astype("<i2").tobytes())
+        if isinstance(item, PictureTokens) and item.loop_filter is not None:
+            digest.update(bytes(item.loop_filter.strengths))
+            digest.update(item.loop_filter.blocks.astype("u1").tobytes())
     return digest.hexdigest()

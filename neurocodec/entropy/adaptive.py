@@ -39,7 +39,8 @@ class TokenShape:
 
     kinds: of latent frames, numbered from 0, each with counts of its own for tokens, and with
     ``depths_by_kind`` for depths too. transform_kinds: of so many of them, from 0 on, each cell
-    with tokens has one of four transforms, which is said with its depth.
+    with tokens has one of four transforms, which is said with its depth. loop_filter: whether
+    pictures have one.
     """
 
     quantizer: str
@@ -48,6 +49,7 @@ class TokenShape:
     kinds: int = 2
     depths_by_kind: bool = False
     transform_kinds: int = 0
+    loop_filter: bool = False
 
     @property
     def depth_bits(self) -> int:

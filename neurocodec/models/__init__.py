@@ -62,8 +62,8 @@ _UNREADABLE = (SafetensorError, OSError, TypeError, AttributeError)
 def token_shape(config: TokenizerConfig | MotionConfig) -> TokenShape:
     """What the entropy model must know of a tokenizer."""
     if isinstance(config, MotionConfig):
-        kinds = config.transform_kinds
-        return TokenShape(config.quantizer, config.stages, config.bits, KINDS, True, kinds)
+        kinds, smooth = config.transform_kinds, bool(config.loop_filter)
+        return TokenShape(config.quantizer, config.stages, config.bits, KINDS, True, kinds, smooth)
     return TokenShape(config.quantizer, config.stages, config.bits)
 
 
@@ -236,6 +236,7 @@ def _check_sizes(config: TokenizerConfig | MotionConfig) -> None:
         "stages": MAX_STAGES,
         "bits": MAX_BITS,
         "transform_kinds": KINDS,
+        "loop_filter": 1,
     }
     for name, value in asdict(config).items():
         if name in ("family", "quantizer", "full_kernels"):

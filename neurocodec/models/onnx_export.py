@@ -3,8 +3,8 @@
 Of the family ``magvit2``: ``encoder``, ``predictor`` and ``decoder``, for whole clips of 4 n + 1
 frames. Of ``motion``: ``context``, ``encoder`` and ``decoder`` of ``intra`` pictures and of
 ``inter`` pictures. Of both: ``dequantizer``, of cells. All compute in float32 and take one clip or
-picture, of any size in whole cells. What is no network is not among them: motion, bases and the
-integers of the entropy model.
+picture, of any size in whole cells. What is no network is not among them: motion, bases, the loop
+filter and the integers of the entropy model.
 """
 
 from __future__ import annotations

@@ -112,7 +112,8 @@ SIZES: dict[str, TokenizerConfig] = {
 }
 
 
-ABSENT = ("inter_", "transform_")  # beginnings of fields that are not written where they are 0
+# beginnings of fields that are not written where they are 0
+ABSENT = ("inter_", "transform_", "loop_")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ class MotionConfig:
     context: channels of the networks at 1/4 resolution, which see the prediction. width: channels
     at 1/8 resolution, of the cells. decoder_blocks: residual blocks there. inter_*: the same of
     inter pictures, where inter_context is not 0. transform_kinds: of so many kinds, from 0 on, each
-    cell has one of four transforms, see ``patch.block_transforms``.
+    cell has one of four transforms, see ``patch.block_transforms``. loop_filter: 1 if decoded
+    pictures are smoothed where the encoder says so, see ``codec/loop_filter.py``.
     bits, stages: K and S of the quantizer "levels"; K S, at most the 96 samples of a cell.
     """
 
@@ -139,6 +141,7 @@ class MotionConfig:
     inter_width: int = 0
     inter_decoder_blocks: int = 0
     transform_kinds: int = 0
+    loop_filter: int = 0
 
     @property
     def latent_dim(self) -> int:
@@ -160,9 +163,9 @@ class MotionConfig:
 
 
 MOTION_SIZES: dict[str, MotionConfig] = {
-    "tiny": MotionConfig(context=8, width=16, decoder_blocks=1, transform_kinds=3),
-    "small": MotionConfig(transform_kinds=3),
-    "plain": MotionConfig(),  # small, and each cell has the same transform
+    "tiny": MotionConfig(context=8, width=16, decoder_blocks=1, transform_kinds=3, loop_filter=1),
+    "small": MotionConfig(transform_kinds=3, loop_filter=1),
+    "plain": MotionConfig(loop_filter=1),  # small, and each cell has the same transform
     # a third of the operations for inter pictures
     "fast": MotionConfig(
         inter_context=32,
@@ -170,6 +173,7 @@ MOTION_SIZES: dict[str, MotionConfig] = {
         inter_width=64,
         inter_decoder_blocks=1,
         transform_kinds=3,
+        loop_filter=1,
     ),
 }
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..codec.loop_filter import choose
 from ..codec.tokens import DEFAULT_SCALES, SCALE_ONE
 from ..device import autocast, channels_last
 from ..entropy.structure import regular
@@ -107,6 +108,17 @@ def rounded(planes: Tensor) -> Tensor:
     return (planes.detach().clamp(0, 1) * 255).round() / 255
 
 
+@torch.no_grad()
+def filtered(planes: Tensor, x: Tensor, step: Tensor) -> Tensor:
+    """What the loop filter adds to decoded pictures (B, 6, H/2, W/2) of x. It has no gradient: what
+    networks are to learn is what it leaves."""
+    decoded, out = rounded(planes.float()), []
+    for one, source, t in zip(decoded.split(1), x.split(1), step.tolist(), strict=True):
+        _, smooth = choose(one, source, t, LAMBDA_PER_STEP2 * t**2)
+        out.append(smooth - one)
+    return torch.cat(out)
+
+
 class MotionRun(Run):
     config: MotionTrainConfig
     model: MotionTokenizer
@@ -189,6 +201,8 @@ class MotionRun(Run):
         """Code one picture of each clip, and learn from it. weight: of the loss."""
         with torch.set_grad_enabled(learn), autocast(self.device):
             out = self.model(x, predictions, kind, step, before, masking)
+        if self.shape.loop_filter and kind >= INTRA:
+            out = replace(out, planes=out.planes + filtered(out.planes, x, step))
         loss = cost_of(x, out, step, self.similarity and kind not in (COARSEST, COARSE))
         if learn:
             self.backward(weight * loss, {"x": x, "step": step})

@@ -53,7 +53,10 @@ def test_speed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0 < seconds["network"] < seconds["wall"]
     text = markdown(found)
     assert "| 192x128 | x265 medium | encode |" in text
-    assert "| size | | whole | start-up | media | search | prediction | network | motion" in text
+    assert (
+        "| size | | whole | start-up | media | search | prediction | network | loop filter |"
+        in text
+    )
 
 
 def test_a_roofline_counts_the_macs_of_a_picture(tiny_motion: Path) -> None:

@@ -60,9 +60,12 @@ def test_cells_with_transforms_are_as_specified(monkeypatch: pytest.MonkeyPatch)
     random = torch.Generator().manual_seed(3)
     planes = torch.rand(1, 6, 6, 8, generator=random).repeat_interleave(4, 2)
     planes = planes.repeat_interleave(4, 3).roll((2, 2), (2, 3))  # edges within cells
-    parts = loop.encode(Picture(0, (), 0), planes).parts
-    assert all(part.transform is not None and part.transform.any() for part in parts)
-    theirs = intra(tensors_of(network), parts, 0.1, DEFAULT_SCALES, 16)
+    item = loop.encode(Picture(0, (), 0), planes)
+    assert all(part.transform is not None and part.transform.any() for part in item.parts)
+    theirs = intra(tensors_of(network), item.parts, 0.1, DEFAULT_SCALES, 16)
+    assert item.loop_filter is not None
+    t = 0.1 * DEFAULT_SCALES[2] / 64
+    theirs = reference.smoothed(theirs, item.loop_filter.strengths, item.loop_filter.blocks, t)
     assert np.abs(loop.pictures[0][0].numpy() - theirs).max() * 255 < 1.5
 
 
@@ -83,6 +86,7 @@ def test_pictures_are_as_specified(
     grid, step = grid_of(header.width, header.height), found[0].step / STEP_ONE
     loop = PictureLoop(network, grid, step, scales, torch.device("cpu"), masking)
     modes: set[int] = set()
+    strengths: set[int] = set()
     done: dict[int, np.ndarray] = {}
     for item, _ in zip(
         decode_tokens(header, video, bundle.entropy(header.entropy_model)),
@@ -99,6 +103,10 @@ def test_pictures_are_as_specified(
             kind = kind_of(item.picture)
             theirs = reference.picture(tensors, kind, t, both, item.parts[0].tokens, masking)
             modes |= set(item.motion.mode.flat)
+        by = item.loop_filter
+        assert by is not None
+        theirs = reference.smoothed(theirs, by.strengths, by.blocks, t)
+        strengths |= set(by.strengths)
         ours = loop.decode(item)[0].double().numpy()
         levels = np.abs(ours - theirs) * 255
         assert levels.max() < 2.5
@@ -106,3 +114,4 @@ def test_pictures_are_as_specified(
         done[item.picture.display] = ours
     if pictures > 1:
         assert {0, DIRECT} <= modes, modes
+        assert strengths > {0}, strengths

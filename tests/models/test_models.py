@@ -13,7 +13,7 @@ from neurocodec.bitstream.reader import Reader
 from neurocodec.codec.picture_encoder import TUNES
 from neurocodec.codec.tokens import picture_head
 from neurocodec.errors import ModelError, UsageError
-from neurocodec.tokenizer.config import MOTION_SIZES, MotionConfig, config_from_dict
+from neurocodec.tokenizer.config import ABSENT, MOTION_SIZES, MotionConfig, config_from_dict
 from neurocodec.tokenizer.motion_model import MotionTokenizer
 from tests.conftest import tiny_motion_tokenizer, write_clip
 
@@ -85,7 +85,7 @@ def test_inter_networks_have_their_own_sizes() -> None:
 
 
 def test_configurations_without_them_are_written_as_before() -> None:
-    plain = {k for k in asdict(MotionConfig()) if not k.startswith(("inter_", "transform_"))}
+    plain = {k for k in asdict(MotionConfig()) if not k.startswith(ABSENT)}
     assert plain == set(MotionConfig().to_dict())
     own = MOTION_SIZES["fast"]
     assert config_from_dict(own.to_dict()) == own
@@ -99,7 +99,9 @@ def test_sizes_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     models.write_bundle(path, "m", tokenizer, prior, {})
     assert models.read_bundle(path).config == config
     data = path.read_bytes()
-    for name, good, bad in (("inter_width", 8, 0), ("transform_kinds", 3, 6), ("stages", 12, 11)):
+    for name, good, bad in (
+        ("inter_width", 8, 0), ("transform_kinds", 3, 6), ("stages", 12, 11), ("loop_filter", 1, 2),
+    ):  # fmt: skip
         changed = data.replace(f'\\"{name}\\": {good}'.encode(), f'\\"{name}\\": {bad}'.encode())
         assert changed != data
         path.write_bytes(changed)
