@@ -41,6 +41,7 @@ class Smoothed(NamedTuple):
     """10.7. strengths: of Y, U and V; blocks: by row, of each whether it is smoothed."""
 
     strengths: list[int]
+    wide: int
     blocks: list[list[int]]
 
 
@@ -136,9 +137,9 @@ def point(before: Latent, cell: Place, source: Latent, place: Place, shape: Shap
 class Filters(Tables):
     def __init__(self, h: int, w: int, decoder: RangeDecoder) -> None:
         empty = [[[0, 0] for _ in range(12)] for _ in range(6)]
-        super().__init__({"strength": empty, "smoothed": empty[:2]}, decoder)
+        super().__init__({"strength": empty, "wide": empty[:2], "smoothed": empty[:2]}, decoder)
         self.rows, self.columns = (h + 3) // 4, (w + 3) // 4
-        self.before = Smoothed([0, 0, 0], [])
+        self.before = Smoothed([0, 0, 0], 0, [])
 
     def next(self, intra: bool) -> Smoothed:
         i = 0 if intra else 1
@@ -149,6 +150,10 @@ class Filters(Tables):
             while n < 3 and self.group("strength", 3 * i + p, [context + n])[0]:
                 n += 1
             strengths.append(n)
+        wide = 0
+        if strengths[0]:
+            last = self.before.wide if self.before.strengths[0] else 2
+            (wide,) = self.group("wide", i, [last])
         blocks: list[list[int]] = []
         for y in range(self.rows if strengths[0] else 0):
             above = [0, *(blocks[-1] if blocks else [0] * self.columns), 0]
@@ -157,7 +162,8 @@ class Filters(Tables):
                 b = self.before.blocks[y][x] if self.before.strengths[0] else 2
                 contexts.append(3 * sum(above[x : x + 3]) + b)
             blocks.append(self.group("smoothed", i, contexts))
-        self.before = Smoothed(strengths, blocks or [[0] * self.columns for _ in range(self.rows)])
+        blocks = blocks or [[0] * self.columns for _ in range(self.rows)]
+        self.before = Smoothed(strengths, wide, blocks)
         return self.before
 
 
@@ -279,6 +285,12 @@ def hash_pictures(pictures: list[CodedPicture], shape: Shape) -> str:
             digest.update(latent_bytes(latent, shape))
         if smoothed:
             digest.update(
-                bytes([*smoothed.strengths, *(b for row in smoothed.blocks for b in row)])
+                bytes(
+                    [
+                        *smoothed.strengths,
+                        smoothed.wide,
+                        *(b for row in smoothed.blocks for b in row),
+                    ]
+                )
             )
     return digest.hexdigest()

@@ -259,12 +259,20 @@ def picture(
 # 11.5
 
 
-def smoothed(planes: Array, strengths: tuple[int, ...], blocks: Ints, t: float) -> Array:
+def smoothed(
+    planes: Array, strengths: tuple[int, ...], wide: bool, blocks: Ints, t: float
+) -> Array:
     """planes: (6, 4 h, 4 w), multiples of 1 / 255; blocks: whether smoothed."""
-    y = filtered(shuffle(planes[:4], 2)[0], strengths[0], 4, 3, t / 16)
+    y = np.round(filtered(shuffle(planes[:4], 2)[0], strengths[0], 4, 3, t / 16) * 255) / 255
+    if wide:
+        m = y.reshape(y.shape[0] // 4, 4, y.shape[1] // 4, 4).mean((1, 3))
+        change = filtered(m, strengths[0], 4, 3, t / 64) - m
+        change = linear(linear(change).T).T
+        y = np.round(np.clip(y + change, 0, 1) * 255) / 255
     where = blocks.repeat(32, 0).repeat(32, 1)[: y.shape[0], : y.shape[1]] > 0
     y = np.where(where, y, shuffle(planes[:4], 2)[0])
     uv = [filtered(planes[3 + i], strengths[i], 3, 2, t / 24) for i in (1, 2)]
+    uv = [np.round(x * 255) / 255 for x in uv]
     return np.concatenate([unshuffle(y[None], 2), np.stack(uv)])
 
 
@@ -272,7 +280,7 @@ def filtered(plane: Array, s: int, r: int, n: float, c: float) -> Array:
     if s == 0:
         return plane
     h, w = plane.shape
-    a, v, out = 255 * c * 2 ** (s - 1), np.round(plane * 255), np.zeros((h, w))
+    a, v, out = 255 * c * 2 ** (s - 1), plane * 255, np.zeros((h, w))
     for y in range(h):
         for x in range(w):
             total = weights = 0.0
@@ -284,4 +292,11 @@ def filtered(plane: Array, s: int, r: int, n: float, c: float) -> Array:
                         weight = np.exp(-(i**2 + j**2) / (2 * n**2) - off**2 / (2 * a**2))
                         total, weights = total + weight * there, weights + weight
             out[y, x] = total / weights
-    return np.round(out) / 255
+    return out / 255
+
+
+def linear(rows: Array) -> Array:
+    """Enlarged 4 times."""
+    n = rows.shape[1]
+    x = np.clip((np.arange(4 * n) + 0.5) / 4 - 0.5, 0, n - 1)
+    return np.stack([np.interp(x, np.arange(n), row) for row in rows])

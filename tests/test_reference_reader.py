@@ -219,7 +219,8 @@ def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
             memory.remember(picture, field, range(21))
         strengths = tuple(int(s) for s in rng.integers(0, 4, 3))
         blocks = (rng.random(blocks_of(grid)) < 0.6) & (strengths[0] > 0)
-        by = LoopFilter((strengths[0], strengths[1], strengths[2]), blocks)
+        wide = bool(rng.integers(2)) and strengths[0] > 0
+        by = LoopFilter((strengths[0], strengths[1], strengths[2]), blocks, wide)
         pictures.append(PictureTokens(picture, field, latents, loop_filter=by))
     return pictures
 
@@ -243,6 +244,7 @@ def test_those_pictures_have_everything() -> None:
     assert {m for p in pictures if p.motion for m in p.motion.mode.flat} == {0, 1, 2, 3}
     strengths = {p.loop_filter.strengths[i] for p in pictures if p.loop_filter for i in range(3)}
     assert strengths == {0, 1, 2, 3}
+    assert {p.loop_filter.wide for p in pictures if p.loop_filter} == {False, True}
 
 
 # -- with a generator ---------------------------------------------------------------------------

@@ -22,8 +22,10 @@ from ..entropy.loop_filter import BLOCK, LoopFilter
 from ..tokenizer.config import SPATIAL_STRIDE
 from ..tokenizer.patch import luma, planes_of
 
+QUARTER = 4
 _FLAG_BITS = 0.8  # of what flags of blocks would take without neighbours
 _STRENGTH_BITS = 2.0
+_WIDE_WORTH = 0.97  # of the cost without: what little more it takes from one picture others miss
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class _Shape:
     in_blocks: bool
 
     def of(self, strength: int, step: float) -> tuple[int, float, float]:
-        """Arguments of :func:`smoothed`."""
+        """Arguments of :func:`bilateral`."""
         return self.radius, self.near, 255 * step * self.alike * 2 ** (strength - 1)
 
 
@@ -47,19 +49,19 @@ _LUMA = _Shape(4, 3.0, 1 / 16, SPATIAL_STRIDE, True)
 _CHROMA = _Shape(3, 2.0, 1 / 24, SPATIAL_STRIDE // 2, False)
 
 
-def smoothed(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
-    """The bilateral filter of samples (H, W) uint8. near, alike: standard deviations over distance,
-    in samples, and over values, of 255."""
+def bilateral(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
+    """The filter of samples (H, W), uint8 or float32, to as many of the same. near, alike: standard
+    deviations over distance, in samples, and over values."""
     if plane.device.type == "cpu":
         out = cv2.bilateralFilter(
             plane.numpy(), 2 * radius + 1, alike, near, borderType=cv2.BORDER_REPLICATE
         )
         return torch.from_numpy(out)
-    return smoothed_by_shifts(plane, radius, near, alike)
+    return bilateral_by_shifts(plane, radius, near, alike)
 
 
-def smoothed_by_shifts(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
-    """As :func:`smoothed`, on any device."""
+def bilateral_by_shifts(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
+    """As :func:`bilateral`, on any device."""
     h, w = plane.shape
     x = plane.float()
     wide = F.pad(x[None, None], (radius,) * 4, mode="replicate")[0, 0]
@@ -74,7 +76,18 @@ def smoothed_by_shifts(plane: Tensor, radius: int, near: float, alike: float) ->
             weight = distance.exp_()
             total += weight * there
             weights += weight
-    return (total / weights).round_().byte()
+    found = total / weights
+    return found.round_().byte() if plane.dtype == torch.uint8 else found
+
+
+def widened(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
+    """Samples (H, W) uint8 that are smoothed already, smoothed at a quarter of their size, too: by
+    what the filter with a quarter of ``alike`` changes there, enlarged."""
+    whole = plane[None, None].float()
+    mean = F.avg_pool2d(whole, QUARTER)[0, 0]
+    change = bilateral(mean, radius, near, alike / QUARTER) - mean
+    change = F.interpolate(change[None, None], scale_factor=QUARTER, mode="bilinear")
+    return (whole + change).round_().clamp_(0, 255).byte()[0, 0]
 
 
 def apply(planes: Tensor, by: LoopFilter, step: float) -> Tensor:
@@ -85,9 +98,11 @@ def apply(planes: Tensor, by: LoopFilter, step: float) -> Tensor:
     of_y, *strengths = by.strengths
     if of_y:
         blocks = torch.from_numpy(by.blocks).to(y.device)
-        y = _in_blocks(blocks, smoothed(y, *_LUMA.of(of_y, step)), y)
+        how = _LUMA.of(of_y, step)
+        smooth = bilateral(y, *how)
+        y = _in_blocks(blocks, widened(smooth, *how) if by.wide else smooth, y)
     u, v = (
-        smoothed(x, *_CHROMA.of(strength, step)) if strength else x
+        bilateral(x, *_CHROMA.of(strength, step)) if strength else x
         for x, strength in zip(chroma, strengths, strict=True)
     )
     return _planes(y, u, v)
@@ -105,32 +120,52 @@ def choose(
     of_y, of_u, of_v = (
         _choose(x, target, shape, step, penalty * 255**2, weight) for x, target, shape in pairs
     )
-    by = LoopFilter((of_y[0], of_u[0], of_v[0]), of_y[2].cpu().numpy())
-    return by, _planes(of_y[1], of_u[1], of_v[1]) if any(by.strengths) else planes
+    strengths = of_y.strength, of_u.strength, of_v.strength
+    by = LoopFilter(strengths, of_y.blocks.cpu().numpy(), of_y.wide)
+    return by, _planes(of_y.used, of_u.used, of_v.used) if any(strengths) else planes
+
+
+@dataclass(frozen=True)
+class _Try:
+    """What a filter makes of a plane. cost: squared error and bits; blocks: where it is used."""
+
+    cost: float
+    strength: int
+    wide: bool
+    plane: Tensor  # smoothed everywhere
+    blocks: Tensor
+    used: Tensor
 
 
 def _choose(
     x: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float, weight: Tensor | None
-) -> tuple[int, Tensor, Tensor]:
-    """Strength for a plane, what becomes of it, and the blocks: two of the three strengths are
-    tried."""
+) -> _Try:
+    """The best of what is tried: two of the three strengths, and luma's better one wide."""
     before = _errors(x, target, shape, weight)
 
-    def tried(strength: int) -> tuple[float, int, Tensor, Tensor]:
-        plane = smoothed(x, *shape.of(strength, step))
+    def tried(strength: int, plane: Tensor, wide: bool = False) -> _Try:
         after = _errors(plane, target, shape, weight)
         if not shape.in_blocks:
             cost = float(after.sum()) + penalty * _STRENGTH_BITS
-            return cost, strength, plane, torch.ones_like(before, dtype=torch.bool)
+            return _Try(cost, strength, wide, plane, before > 0, plane)
         use = after < before
         bits = _STRENGTH_BITS + _FLAG_BITS * _entropy(use)
-        return float(torch.where(use, after, before).sum()) + penalty * bits, strength, plane, use
+        cost = float(torch.where(use, after, before).sum()) + penalty * bits
+        return _Try(cost, strength, wide, plane, use, _in_blocks(use, plane, x))
 
-    none = float(before.sum()), 0, x, torch.zeros_like(before, dtype=torch.bool)
-    middle = tried(2)
-    other = tried(3 if middle[0] < none[0] else 1)
-    _, strength, plane, use = min(none, middle, other, key=lambda one: one[0])
-    return strength, _in_blocks(use, plane, x) if shape.in_blocks and strength else plane, use
+    def narrow(strength: int) -> _Try:
+        return tried(strength, bilateral(x, *shape.of(strength, step)))
+
+    best = _Try(float(before.sum()), 0, False, x, torch.zeros_like(before > 0), x)
+    middle = narrow(2)
+    for other in (middle, narrow(3 if middle.cost < best.cost else 1)):
+        best = min(best, other, key=lambda one: one.cost)
+    if best.strength and shape.in_blocks:
+        plane = widened(best.plane, *shape.of(best.strength, step))
+        wide = tried(best.strength, plane, True)
+        if wide.cost < _WIDE_WORTH * best.cost:
+            best = wide
+    return best
 
 
 def _errors(x: Tensor, target: Tensor, shape: _Shape, weight: Tensor | None) -> Tensor:

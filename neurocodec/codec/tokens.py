@@ -356,7 +356,7 @@ def hash_tokens(items: Iterable[Tokens]) -> str:
     """SHA-256 over what each item holds, little-endian: of a picture its display, references and
     level as uint16, its modes as uint8 and its vectors as int16; of each latent frame its depths as
     uint16, its transforms, where it has any, as uint8 and its tokens as int16; of a picture with a
-    loop filter at last its strengths and its blocks, as uint8."""
+    loop filter at last its strengths, whether it is wide, and its blocks, as uint8."""
     digest = hashlib.sha256()
     for item in items:
         parts = [item]
@@ -374,6 +374,6 @@ def hash_tokens(items: Iterable[Tokens]) -> str:
                 digest.update(latent.transform.astype("u1").tobytes())
             digest.update(latent.tokens.astype("<i2").tobytes())
         if isinstance(item, PictureTokens) and item.loop_filter is not None:
-            digest.update(bytes(item.loop_filter.strengths))
+            digest.update(bytes([*item.loop_filter.strengths, item.loop_filter.wide]))
             digest.update(item.loop_filter.blocks.astype("u1").tobytes())
     return digest.hexdigest()

@@ -24,10 +24,12 @@ _AROUND, _BEFORE = 4, 3
 @dataclass(frozen=True)
 class LoopFilter:
     """strengths: of Y, U and V, each below STRENGTHS. blocks: of 4x4 cells, (rows, columns): where
-    luma is smoothed, nowhere if its strength is 0. Chroma is smoothed everywhere."""
+    luma is smoothed, nowhere if its strength is 0. Chroma is smoothed everywhere. wide: whether
+    luma is smoothed at a quarter of its size, too, which it is not if its strength is 0."""
 
     strengths: tuple[int, int, int]
     blocks: NDArray[np.bool_]
+    wide: bool = False
 
 
 def blocks_of(grid: tuple[int, int]) -> tuple[int, int]:
@@ -49,6 +51,7 @@ class LoopFilterModel:
         self._before = unfiltered(grid)
         longer = STRENGTHS * (STRENGTHS - 1)
         self._strengths = Counts(np.zeros((_KINDS * _PLANES, longer, 2), np.uint8))
+        self._wide = Counts(np.zeros((_KINDS, _BEFORE, 2), np.uint8))
         self._blocks = Counts(np.zeros((_KINDS, _AROUND * _BEFORE, 2), np.uint8))
 
     def code(self, coder: BitCoder, intra: bool, given: LoopFilter | None = None) -> LoopFilter:
@@ -59,9 +62,12 @@ class LoopFilterModel:
             wanted = given.strengths[plane] if given else 0
             known = before.strengths[plane]
             found.append(self._code_strength(coder, kind * _PLANES + plane, known, wanted))
-        blocks = np.zeros(self._size, np.bool_)
+        blocks, wide = np.zeros(self._size, np.bool_), False
         if found[0]:
             # what the picture before had, where it had a choice
+            known = int(before.wide) if before.strengths[0] else 2
+            bit = np.array([given is not None and given.wide], np.int32)
+            wide = bool(self._wide.code(coder, bit, kind, np.array([known]))[0])
             last = before.blocks if before.strengths[0] else np.full(self._size, 2)
             above = np.zeros(self._size[1] + 2, np.int64)
             for row in range(len(blocks)):
@@ -71,7 +77,7 @@ class LoopFilterModel:
                 bits = self._blocks.code(coder, wanted_row.astype(np.int32), kind, contexts)
                 blocks[row] = bits
                 above[1:-1] = bits
-        self._before = LoopFilter((found[0], found[1], found[2]), blocks)
+        self._before = LoopFilter((found[0], found[1], found[2]), blocks, wide)
         return self._before
 
     def _code_strength(self, coder: BitCoder, block: int, known: int, wanted: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 import neurocodec
 from neurocodec import models
 from neurocodec.codec import picture_encoder
-from neurocodec.codec.loop_filter import apply, choose, smoothed, smoothed_by_shifts
+from neurocodec.codec.loop_filter import apply, bilateral, bilateral_by_shifts, choose, widened
 from neurocodec.codec.picture_encoder import PictureEncoder
 from neurocodec.codec.pictures import PictureLoop, step_of
 from neurocodec.codec.tokens import DEFAULT_SCALES
@@ -69,6 +69,23 @@ def test_nothing_is_smoothed_that_is_as_it_should_be_or_not_worth_the_bits() -> 
     assert apply(decoded, none, STEP) is decoded
 
 
+def test_slow_errors_of_flat_ground_need_the_wide_filter() -> None:
+    """Waves of 32 samples, which the window of 9 does not see across."""
+    y = torch.full((1, 128, 128), 100.0)
+    across = torch.arange(128) * (2 * np.pi / 32)
+    waves = 4 * torch.sin(across)[:, None] * torch.sin(across)
+    chroma = torch.full((1, 64, 64), 120.0)
+    source, decoded = (planes_of(*(x.round() / 255 for x in (some, chroma, chroma)))
+                       for some in (y, y + waves))  # fmt: skip
+    by, found = choose(decoded, source, STEP, 1e-6)
+    assert by.wide
+    assert torch.equal(found, apply(decoded, by, STEP))
+    narrow = apply(decoded, replace(by, wide=False), STEP)
+    assert error(found, source) < 0.6 * error(narrow, source)
+    flat = luma(source)[0].mul(255).byte()
+    assert torch.equal(widened(flat, 4, 3.0, 9.0), flat)
+
+
 def test_strength_follows_the_noise() -> None:
     found = []
     for noise, steps in ((1, 12), (6, 30), (12, 90)):
@@ -94,16 +111,19 @@ def test_other_devices_make_the_same(
     size: tuple[int, int], shape: tuple[int, float, float]
 ) -> None:
     plane = torch.randint(0, 256, size, generator=torch.Generator().manual_seed(2)).byte()
-    ours, theirs = (f(plane, *shape).int() for f in (smoothed, smoothed_by_shifts))
+    ours, theirs = (f(plane, *shape).int() for f in (bilateral, bilateral_by_shifts))
     assert (ours - theirs).abs().max() <= 1
     assert (ours != theirs).float().mean() < 0.01
+    exact = plane.float() + 0.3
+    assert torch.allclose(bilateral(exact, *shape), bilateral_by_shifts(exact, *shape), atol=0.02)
 
 
-def test_it_is_the_filter_that_is_specified() -> None:
+@pytest.mark.parametrize("wide", [False, True])
+def test_it_is_the_filter_that_is_specified(wide: bool) -> None:
     _, decoded = picture(5, 6, 9)
-    by = LoopFilter((3, 1, 2), np.array([[True, False], [False, True]]))
+    by = LoopFilter((3, 1, 2), np.array([[True, False], [False, True]]), wide)
     ours = apply(decoded, by, 0.2)[0].double().numpy()
-    theirs = reference(decoded[0].double().numpy(), by.strengths, by.blocks, 0.2)
+    theirs = reference(decoded[0].double().numpy(), by.strengths, wide, by.blocks, 0.2)
     assert np.abs(ours - theirs).max() * 255 < 1.01
     assert (np.abs(ours - theirs) * 255 > 0.5).mean() < 0.01
     changed = ours != decoded[0].double().numpy()

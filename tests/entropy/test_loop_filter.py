@@ -23,14 +23,14 @@ def test_what_was_coded_comes_back(grid: tuple[int, int]) -> None:
     rng, filters = np.random.default_rng(3), []
     for strengths in ((0, 0, 0), (3, 1, 2), (1, 0, 3), (0, 2, 0), (2, 3, 1), (2, 3, 1)):
         blocks = (rng.random(blocks_of(grid)) < 0.5) & (strengths[0] > 0)
-        filters.append(LoopFilter(strengths, blocks))
+        filters.append(LoopFilter(strengths, blocks, strengths[0] > 1))
     encoder, model = BitEncoder(), LoopFilterModel(grid)
     for i, one in enumerate(filters):
         model.code(encoder, i == 0, one)
     decoder, model = BitDecoder(encoder.finish()), LoopFilterModel(grid)
     for i, one in enumerate(filters):
         found = model.code(decoder, i == 0)
-        assert found.strengths == one.strengths
+        assert (found.strengths, found.wide) == (one.strengths, one.wide)
         assert np.array_equal(found.blocks, one.blocks)
 
 
