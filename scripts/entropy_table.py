@@ -6,8 +6,8 @@ Of the files' own tokens. --made-with: their bundle, where it does not come with
 --model: with the entropy models of another one, of the same tokenizer.
 Prints tables in Markdown: the generator's size relative to the adaptive
 model's for schedules of 1, 2, 4 and 8 steps, mean of the files (with one step no cell sees tokens
-of another cell of its picture: the trunk has nothing to look at); then, with four steps, bits of a
-token by stage, and bits of a coded cell by step.
+of another cell of its picture: the trunk has nothing to look at); the share of the file that loop
+filters are; then, with four steps, bits of a token by stage, and bits of a coded cell by step.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from neurocodec.codec.tokens import Tokens, decode_tokens, grid_of, picture_head
 from neurocodec.entropy.adaptive import TokenModel
 from neurocodec.entropy.binary import BitEncoder
 from neurocodec.entropy.generator import DEFAULT_STEPS, GeneratorModel
+from neurocodec.entropy.loop_filter import LoopFilterModel
 from neurocodec.entropy.motion import MotionModel
 from neurocodec.entropy.motion_generator import MotionGenerator
 from neurocodec.entropy.schedule import steps_of
@@ -58,6 +59,7 @@ class Measuring:
     def __enter__(self) -> None:
         for motion in (MotionModel, MotionGenerator):
             self._measure(motion, "code_field", lambda *_: ("motion",))
+        self._measure(LoopFilterModel, "code", lambda *_: ("loop filter",))
         for tokens in (TokenModel, GeneratorModel):
             self._measure(tokens, "code", lambda *_: ("tokens and depths",))
         self._measure(
@@ -140,6 +142,9 @@ def main() -> None:
             for part in parts
         ]
         print(f"| {steps} | {' | '.join(f'{ratio:.3f}' for ratio in ratios)} |")
+    default = str(DEFAULT_STEPS)
+    smooth = [f.get((default, "loop filter"), [0.0])[0] / f[(default, "file")][0] for f in files]
+    print(f"\nloop filters: {100 * np.mean(smooth):.1f} % of the file")
     total: Found = defaultdict(lambda: [0.0, 0.0])
     for f in files:
         for key, (bits, count) in f.items():
@@ -147,7 +152,6 @@ def main() -> None:
             total[key][1] += count
     print("\n| stage | share of tokens' bits | bits a token, adaptive | generator |")
     print("|---|---|---|---|")
-    default = str(DEFAULT_STEPS)
     stages = sorted(key[2] for key in total if key[:2] == (default, "stage"))
     whole = sum(total[(default, "stage", stage)][0] for stage in stages)
     for stage in stages:

@@ -21,7 +21,8 @@ def test_parts_add_up(kind: str, tmp_path: Path, request: pytest.FixtureRequest)
     assert 0 < stats.video_bytes - found[("4", "file")][0] / 8 < 64
     for name in ("adaptive", "1", "2", "4", "8"):
         whole = found[(name, "file")][0]
-        parts = [found.get((name, part), [0])[0] for part in ("tokens and depths", "motion")]
+        names = ("tokens and depths", "motion", "loop filter")
+        parts = [found.get((name, part), [0])[0] for part in names]
         assert whole - 16 < sum(parts) <= whole
         stages = sum(bits for key, (bits, _) in found.items() if key[:2] == (name, "stage"))
         steps = sum(bits for key, (bits, _) in found.items() if key[:2] == (name, "step"))
