@@ -284,13 +284,7 @@ def hash_pictures(pictures: list[CodedPicture], shape: Shape) -> str:
         for latent in grids:
             digest.update(latent_bytes(latent, shape))
         if smoothed:
-            digest.update(
-                bytes(
-                    [
-                        *smoothed.strengths,
-                        smoothed.wide,
-                        *(b for row in smoothed.blocks for b in row),
-                    ]
-                )
-            )
+            digest.update(bytes([*smoothed.strengths, smoothed.wide]))
+            for row in smoothed.blocks:
+                digest.update(bytes(row))
     return digest.hexdigest()

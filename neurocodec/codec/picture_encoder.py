@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..device import one_thread
 from ..entropy.field import Field, MotionMemory
-from ..entropy.loop_filter import unfiltered
+from ..entropy.loop_filter import LoopFilter, unfiltered
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
@@ -52,42 +52,36 @@ class PictureEncoder(PictureLoop):
     @torch.inference_mode()
     def encode(self, picture: Picture, planes: Tensor) -> PictureTokens:
         """planes: (1, 6, H/2, W/2) in 0..1, of whole cells."""
+        step, weight = step_of(self.step, self.scales, picture), self._weight(planes)
+        penalty = LAMBDA_PER_STEP2 * step**2  # squared error that a bit must save
+        motion: Field | None = None
         if not picture.refs:
             decoded, parts = self._intra(picture, planes=planes)
-            return self._smoothed(PictureTokens(picture, None, parts), decoded, planes)
-        penalty = self._penalty(picture)
-        if picture.level == ANCHOR:
-            penalty *= _ANCHOR_PENALTY
-        motion = self._search(picture, planes, penalty)
-        decoded, tokens = self.code(
-            self.predictions(picture, motion), kind_of(picture),
-            step_of(self.step, self.scales, picture), planes=planes,
-        )  # fmt: skip
-        return self._smoothed(PictureTokens(picture, motion, [tokens]), decoded, planes)
+        else:
+            dear = _ANCHOR_PENALTY if picture.level == ANCHOR else 1.0
+            motion = self._search(picture, planes, dear * penalty, weight)
+            decoded, tokens = self.code(
+                self.predictions(picture, motion), kind_of(picture), step, planes=planes
+            )
+            parts = [tokens]
+        loop_filter: LoopFilter | None = None
+        if self.tokenizer.config.loop_filter:
+            loop_filter = unfiltered(self.grid)
+            if self.effort.smooth:
+                loop_filter, decoded = choose(decoded, planes, step, penalty, weight)
+        self.pictures[picture.display] = decoded
+        return PictureTokens(picture, motion, parts, loop_filter=loop_filter)
 
-    def _penalty(self, picture: Picture) -> float:
-        """Squared error that a bit of a picture must save."""
-        return float(LAMBDA_PER_STEP2 * step_of(self.step, self.scales, picture) ** 2)
-
-    def _smoothed(self, item: PictureTokens, decoded: Tensor, planes: Tensor) -> PictureTokens:
-        """Keep what was decoded, smoothed by the best filter, which the tokens get."""
-        if self.tokenizer.config.loop_filter and not self.effort.smooth:
-            item.loop_filter = unfiltered(self.grid)
-        elif self.tokenizer.config.loop_filter:
-            step = step_of(self.step, self.scales, item.picture)
-            penalty, weight = self._penalty(item.picture), self._weight(planes)
-            item.loop_filter, decoded = choose(decoded, planes, step, penalty, weight)
-        self.pictures[item.picture.display] = decoded
-        return item
-
-    def _search(self, picture: Picture, planes: Tensor, penalty: float) -> Field:
+    def _search(
+        self, picture: Picture, planes: Tensor, penalty: float, weight: Tensor | None
+    ) -> Field:
         first, second = picture.pair
         suggested = self.memory.suggest(picture)
         direct = None
         if suggested is not None:
             direct = torch.from_numpy(suggested.astype(np.int64))[None].to(self.device)
         with nullcontext() if self._large else one_thread():
-            references, weight = self.references(picture), self._weight(planes)
+            references = self.references(picture)
             decoded = self.pictures[first], self.pictures[second]
             found = search(planes, references, decoded, penalty, direct, self.effort, weight)
             rounds = self.effort.merges

@@ -152,36 +152,28 @@ def test_a_decoder_follows_and_later_pictures_see_it() -> None:
 
 @pytest.mark.parametrize(("tune", "smooth"), [("psnr", True), ("grain", False)])
 def test_grain_is_not_smoothed(
-    tune: str, smooth: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tune: str, smooth: bool, tmp_path: Path, tiny_motion: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, source, seen = tmp_path / "model.safetensors", tmp_path / "in.y4m", []
-    config = MOTION_SIZES["tiny"]
-    prior = {name: np.zeros(s, np.uint8) for name, s in models.prior_shapes(config).items()}
-    models.write_bundle(path, "m", tiny_motion_tokenizer(config=config), prior, {})
+    source, out, seen = tmp_path / "in.y4m", tmp_path / "out.nc", []
 
     def noting(*args: Any) -> tuple[LoopFilter, Tensor]:
         seen.append(args)
         return choose(*args)
 
     monkeypatch.setattr(picture_encoder, "choose", noting)
-    neurocodec.compress(
-        write_y4m(source, moving_picture(3, 64, 48)),
-        tmp_path / "out.nc",
-        model=str(path),
-        tune=tune,
-    )
+    write_y4m(source, moving_picture(3, 64, 48))
+    neurocodec.compress(source, out, model=str(tiny_motion), tune=tune)
     assert bool(seen) == smooth
-    with neurocodec.open(tmp_path / "out.nc", str(path), "cpu") as video:
+    with neurocodec.open(out, str(tiny_motion), "cpu") as video:
         assert len(list(video)) == 3
 
 
-def test_models_without_one_have_none(tmp_path: Path) -> None:
+def test_models_without_one_have_none(tmp_path: Path, tiny_motion: Path) -> None:
     config = replace(MOTION_SIZES["tiny"], loop_filter=0)
     prior = {name: np.zeros(s, np.uint8) for name, s in models.prior_shapes(config).items()}
-    sizes = []
-    for name, wanted in (("without", config), ("with", MOTION_SIZES["tiny"])):
-        path = tmp_path / f"{name}.safetensors"
-        models.write_bundle(path, name, tiny_motion_tokenizer(config=wanted), prior, {})
+    sizes, without = [], tmp_path / "without.safetensors"
+    models.write_bundle(without, "without", tiny_motion_tokenizer(config=config), prior, {})
+    for name, path in (("without", without), ("with", tiny_motion)):
         assert models.read_bundle(path).shape.loop_filter == (name == "with")
         source, out = tmp_path / "in.y4m", tmp_path / f"{name}.nc"
         write_y4m(source, moving_picture(5, 64, 48))

@@ -20,9 +20,9 @@ def test_motion_of_an_anchor_must_save_twice_as_much(monkeypatch: pytest.MonkeyP
     penalties = []
     search = encoder._search
 
-    def noting(picture: Picture, planes: torch.Tensor, penalty: float) -> Field:
+    def noting(picture: Picture, planes: torch.Tensor, penalty: float, *args: Any) -> Field:
         penalties.append(penalty)
-        return search(picture, planes, penalty)
+        return search(picture, planes, penalty, *args)
 
     monkeypatch.setattr(encoder, "_search", noting)
     for picture in regular([2], 3):
