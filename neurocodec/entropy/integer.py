@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import platform
+import timeit
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,10 +40,11 @@ _torch: Any = None  # the module, once it is used
 
 
 def use_torch() -> bool:
-    """Load torch, and have it multiply from here on: int8, five to eight times as fast as float32.
+    """Load torch, and have it multiply from here on: int8, with VNNI or AMX five to eight times as
+    fast as float32.
 
-    Not where it has no fast product of int8, nor where that gives anything else: processors without
-    VNNI add pairs in 16 bits, which weights of at most MAX_WEIGHT allow. Returns whether.
+    Not where its product of int8 gives anything else, nor where it is slower, as on processors
+    without those: there by forty times. Returns whether.
     """
     global _torch
     if _torch is not None:
@@ -61,8 +64,18 @@ def use_torch() -> bool:
         return False
     if not np.array_equal(found, x.astype(np.int64) @ weight.astype(np.int64)):
         return False
+    ours, theirs = weight.astype(np.float32), torch.from_numpy(weight)
+    if _seconds(lambda: product(torch.from_numpy(x), theirs)) > _seconds(
+        lambda: x.astype(np.float32) @ ours
+    ):
+        return False
     _torch = torch
     return True
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """The shortest that it takes in a few goes."""
+    return min(timeit.repeat(run, number=1, repeat=5))
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,9 @@ def by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def by_torch(by_numpy: None) -> None:
+def by_torch(by_numpy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast it is here."""
+    monkeypatch.setattr(integer, "_seconds", lambda run: 0.0)
     assert use_torch() == (platform.machine() in ("x86_64", "AMD64"))
 
 
@@ -99,6 +101,17 @@ def test_products_that_saturate_are_not_used(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: product(a, b).clamp(max=127 * 63 * 2000))
     assert not use_torch()
     assert integer._torch is None
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="torch is not used")
+@pytest.mark.parametrize("faster", [True, False])
+def test_products_that_are_slower_are_not_used(
+    faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of int8 are on a processor without VNNI."""
+    seconds = iter([1.0, 2.0] if faster else [2.0, 1.0])  # torch's, then numpy's
+    monkeypatch.setattr(integer, "_seconds", lambda run: next(seconds))
+    assert use_torch() == faster
 
 
 @pytest.mark.parametrize("sign", [1, -1])
