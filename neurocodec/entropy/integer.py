@@ -10,11 +10,13 @@ Normative: ``bitstream_spec.md``, section "Entropy models with a generator".
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,10 +51,12 @@ def use_torch() -> bool:
     global _torch
     if _torch is not None:
         return True
+    if platform.machine() not in ("x86_64", "AMD64") or not _has_vnni():
+        return False
     import torch
 
     product = getattr(torch, "_int_mm", None)
-    if product is None or platform.machine() not in ("x86_64", "AMD64"):
+    if product is None:
         return False
     rng = np.random.default_rng(0)
     x = rng.integers(-128, 128, (2 * _FEW, MAX_INPUTS)).astype(np.int8)
@@ -70,6 +74,13 @@ def use_torch() -> bool:
     ):
         return False
     _torch = torch
+    return True
+
+
+def _has_vnni() -> bool:
+    """Or AMX; where the system does not say, it may have."""
+    with contextlib.suppress(OSError):
+        return any(name in Path("/proc/cpuinfo").read_text() for name in ("vnni", "amx_int8"))
     return True
 
 

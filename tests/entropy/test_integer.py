@@ -1,5 +1,6 @@
 import math
 import platform
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -69,6 +70,7 @@ def by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def by_torch(by_numpy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast it is here."""
+    monkeypatch.setattr(integer, "_has_vnni", lambda: True)
     monkeypatch.setattr(integer, "_seconds", lambda run: 0.0)
     assert use_torch() == (platform.machine() in ("x86_64", "AMD64"))
 
@@ -98,6 +100,8 @@ def test_a_layer_is_exact_by_torch(
 def test_products_that_saturate_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a processor that adds pairs in 16 bits, were weights larger."""
     product = torch._int_mm
+    monkeypatch.setattr(integer, "_has_vnni", lambda: True)
+    monkeypatch.setattr(integer, "_seconds", lambda run: 0.0)
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: product(a, b).clamp(max=127 * 63 * 2000))
     assert not use_torch()
     assert integer._torch is None
@@ -109,9 +113,16 @@ def test_products_that_are_slower_are_not_used(
     faster: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As those of int8 are on a processor without VNNI."""
+    monkeypatch.setattr(integer, "_has_vnni", lambda: True)
     seconds = iter([1.0, 2.0] if faster else [2.0, 1.0])  # torch's, then numpy's
     monkeypatch.setattr(integer, "_seconds", lambda run: next(seconds))
     assert use_torch() == faster
+
+
+def test_torch_is_not_loaded_for_what_the_processor_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integer, "_has_vnni", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises
+    assert not use_torch()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
