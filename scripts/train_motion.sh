@@ -5,7 +5,7 @@
 set -euo pipefail
 data=$1 validation=$2 run=${3:-runs/motion}
 
-size=small
+size=small          # base for larger networks of inter pictures
 seed=0
 windows=2000          # nine frames each, searched once: 0.5 s and 0.4 MB each, 15 minutes
 intra_steps=20000     # 0.2 s each: 1.2 hours

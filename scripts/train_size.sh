@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# How motion-fast is made from a bundle of the family motion: its intra networks and generator are kept, inter networks of a
-# third of the operations are new. usage: scripts/train_fast.sh BUNDLE TRAINING_FOLDER OUT.safetensors [RUN_FOLDER]
+# How a bundle of another size is made from one of the family motion: its intra networks and generator are kept, inter networks
+# are new. usage: scripts/train_size.sh SIZE BUNDLE TRAINING_FOLDER OUT.safetensors [RUN_FOLDER]
 # Run it again after an interruption: each part goes on at its last checkpoint, and what is complete is not done again.
-# Times are of one thread of a server CPU with AVX512-BF16, with other work on the machine.
+# Times are of sizes fast and small and one thread of a server CPU without AVX-512, with other work on the machine.
 set -euo pipefail
-bundle=$1 data=$2 out=$3 run=${4:-runs/fast}
+size=$1 bundle=$2 data=$3 out=$4 run=${5:-runs/$1}
 
 clips=100          # coded by the bundle, 55 frames of 256 x 256 each: 5 s a clip
-first_steps=4000   # of six crops of their pictures, one picture at a time: 0.07 s each
-windows=800        # of nine frames, searched once: 0.4 s each
-steps=4500         # of three windows and four of their pictures, in closed loop: 0.33 s each
+first_steps=4000   # of six crops of their pictures, one picture at a time: 0.1 s each
+windows=1400       # of nine frames, searched once: 0.2 s each
+steps=8000         # of three windows and four of their pictures, in closed loop: 0.5 s each
 
 train() { # folder, further options
   local folder=$1
   shift
-  neurocodec train tokenizer --config motion --size fast --part inter --data "$data" --out "$folder" "$@" --resume auto -v
+  neurocodec train tokenizer --config motion --size "$size" --part inter --data "$data" --out "$folder" "$@" --resume auto -v
 }
 
 mkdir -p "$run"

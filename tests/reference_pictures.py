@@ -38,11 +38,14 @@ class Picture(NamedTuple):
 
 
 class Smoothed(NamedTuple):
-    """10.7. strengths: of Y, U and V; blocks: by row, of each whether it is smoothed."""
+    """10.7. strengths: of Y, U and V; blocks: by row, of each whether it is smoothed. sizes: of the
+    blocks of Y, U and V that have offsets, and these by row."""
 
     strengths: list[int]
     wide: int
     blocks: list[list[int]]
+    sizes: tuple[int, ...] = (0, 0, 0)
+    offsets: tuple[list[list[int]], ...] = ((), (), ())  # type: ignore[assignment]
 
 
 class CodedPicture(NamedTuple):
@@ -137,7 +140,10 @@ def point(before: Latent, cell: Place, source: Latent, place: Place, shape: Shap
 class Filters(Tables):
     def __init__(self, h: int, w: int, decoder: RangeDecoder) -> None:
         empty = [[[0, 0] for _ in range(12)] for _ in range(6)]
-        super().__init__({"strength": empty, "wide": empty[:2], "smoothed": empty[:2]}, decoder)
+        tables = {"strength": empty, "wide": empty[:2], "smoothed": empty[:2]}
+        names = ("offset_size", "offset", "offset_sign", "offset_more")
+        super().__init__(tables | dict.fromkeys(names, empty[:3]), decoder)
+        self.h, self.w = h, w
         self.rows, self.columns = (h + 3) // 4, (w + 3) // 4
         self.before = Smoothed([0, 0, 0], 0, [])
 
@@ -163,8 +169,37 @@ class Filters(Tables):
                 contexts.append(3 * sum(above[x : x + 3]) + b)
             blocks.append(self.group("smoothed", i, contexts))
         blocks = blocks or [[0] * self.columns for _ in range(self.rows)]
-        self.before = Smoothed(strengths, wide, blocks)
+        found = [(0, []) if intra else self.offsets(p) for p in range(3)]
+        sizes, offsets = zip(*found, strict=True)
+        self.before = Smoothed(strengths, wide, blocks, sizes, offsets)
         return self.before
+
+    def offsets(self, p: int) -> tuple[int, list[list[int]]]:
+        size = 0
+        while size < 2 and self.group("offset_size", p, [2 * self.before.sizes[p] + size])[0]:
+            size += 1
+        out: list[list[int]] = []
+        side = 16 >> size
+        columns = (self.w + side - 1) // side
+        for _ in range((self.h + side - 1) // side if size else 0):
+            above = [0, *(out[-1] if out else [0] * columns), 0]
+            near = [above[x : x + 3] for x in range(columns)]
+            contexts = [sum(v != 0 for v in three) + 4 * (size - 1) for three in near]
+            some = self.group("offset", p, contexts)
+            row = [x for x in range(columns) if some[x]]
+            contexts = [(sum(near[x]) > 0) - (sum(near[x]) < 0) + 1 for x in row]
+            signs = self.group("offset_sign", p, contexts)
+            sizes = dict.fromkeys(row, 1)
+            going = row
+            for i in range(1, 15):
+                more = self.group("offset_more", p, [min(i, 4) - 1] * len(going))
+                going = [x for x, bit in zip(going, more, strict=True) if bit]
+                for x in going:
+                    sizes[x] += 1
+            out.append([0] * columns)
+            for x, sign in zip(row, signs, strict=True):
+                out[-1][x] = -sizes[x] if sign else sizes[x]
+        return size, out
 
 
 class Gop:
@@ -287,4 +322,8 @@ def hash_pictures(pictures: list[CodedPicture], shape: Shape) -> str:
             digest.update(bytes([*smoothed.strengths, smoothed.wide]))
             for row in smoothed.blocks:
                 digest.update(bytes(row))
+            for rows in smoothed.offsets:
+                if rows:
+                    digest.update(struct.pack("<HH", len(rows), len(rows[0])))
+                    digest.update(bytes(v % 256 for row in rows for v in row))
     return digest.hexdigest()

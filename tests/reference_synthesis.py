@@ -260,9 +260,15 @@ def picture(
 
 
 def smoothed(
-    planes: Array, strengths: tuple[int, ...], wide: bool, blocks: Ints, t: float
-) -> Array:
+    planes: Array, strengths: tuple[int, ...], wide: bool, blocks: Ints, t: float,
+    offsets: tuple[Ints | None, ...] = (None, None, None),
+) -> Array:  # fmt: skip
     """planes: (6, 4 h, 4 w), multiples of 1 / 255; blocks: whether smoothed."""
+    y, u, v = (
+        moved(x, o, t)
+        for x, o in zip((shuffle(planes[:4], 2)[0], *planes[4:]), offsets, strict=True)
+    )
+    planes = np.concatenate([unshuffle(y[None], 2), np.stack([u, v])])
     y = np.round(filtered(shuffle(planes[:4], 2)[0], strengths[0], 4, 3, t / 16) * 255) / 255
     if wide:
         m = y.reshape(y.shape[0] // 4, 4, y.shape[1] // 4, 4).mean((1, 3))
@@ -295,8 +301,21 @@ def filtered(plane: Array, s: int, r: int, n: float, c: float) -> Array:
     return out / 255
 
 
-def linear(rows: Array) -> Array:
-    """Enlarged 4 times."""
+def moved(plane: Array, offsets: Ints | None, t: float) -> Array:
+    if offsets is None:
+        return plane
+    side = 4
+    while (
+        -(-plane.shape[0] // side) > offsets.shape[0]
+        or -(-plane.shape[1] // side) > offsets.shape[1]
+    ):
+        side *= 2
+    change = linear(linear(offsets * t / 64, side).T, side).T[: plane.shape[0], : plane.shape[1]]
+    return np.asarray(np.round(np.clip(plane + change, 0, 1) * 255) / 255)
+
+
+def linear(rows: Array, side: int = 4) -> Array:
+    """Enlarged so many times."""
     n = rows.shape[1]
-    x = np.clip((np.arange(4 * n) + 0.5) / 4 - 0.5, 0, n - 1)
+    x = np.clip((np.arange(side * n) + 0.5) / side - 0.5, 0, n - 1)
     return np.stack([np.interp(x, np.arange(n), row) for row in rows])

@@ -33,7 +33,13 @@ from neurocodec.entropy.binary import BitDecoder, Counts
 from neurocodec.entropy.field import DIRECT, FIRST, SECOND, Field, MotionMemory, distances_of
 from neurocodec.entropy.generator import GeneratorConfig
 from neurocodec.entropy.integer import BUCKETS
-from neurocodec.entropy.loop_filter import LoopFilter, blocks_of
+from neurocodec.entropy.loop_filter import (
+    MAX_OFFSET,
+    OFFSET_BLOCKS,
+    LoopFilter,
+    Offsets,
+    blocks_of,
+)
 from neurocodec.entropy.motion import MOTION_PREFIX
 from neurocodec.entropy.motion import TABLES as MOTION_TABLES
 from neurocodec.entropy.motion_generator import DIFFERENCE_LOGITS
@@ -188,6 +194,16 @@ def test_pictures_of_noise(seed: int) -> None:
     assert_same_pictures(found, prior, grid, data[:7] + b"\5" + data[7:])
 
 
+def random_offsets(rng: np.random.Generator, grid: tuple[int, int]) -> Offsets | None:
+    """Of a plane, mostly 0, sometimes as large as there are."""
+    size = int(rng.integers(len(OFFSET_BLOCKS) + 1))
+    if size == len(OFFSET_BLOCKS):
+        return None
+    shape = blocks_of(grid, OFFSET_BLOCKS[size])
+    found = np.clip(rng.laplace(0, 4, shape), -MAX_OFFSET, MAX_OFFSET).astype(np.int64)
+    return found * rng.integers(0, 2, shape)
+
+
 def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
     """A GOP of 21 frames, mostly regular, with every mode and every number of references."""
     rng = np.random.default_rng(seed)
@@ -220,7 +236,11 @@ def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
         strengths = tuple(int(s) for s in rng.integers(0, 4, 3))
         blocks = (rng.random(blocks_of(grid)) < 0.6) & (strengths[0] > 0)
         wide = bool(rng.integers(2)) and strengths[0] > 0
-        by = LoopFilter((strengths[0], strengths[1], strengths[2]), blocks, wide)
+        offsets = [random_offsets(rng, grid) if picture.refs else None for _ in range(3)]
+        by = LoopFilter(
+            (strengths[0], strengths[1], strengths[2]), blocks, wide,
+            (offsets[0], offsets[1], offsets[2]),
+        )  # fmt: skip
         pictures.append(PictureTokens(picture, field, latents, loop_filter=by))
     return pictures
 
@@ -245,6 +265,8 @@ def test_those_pictures_have_everything() -> None:
     strengths = {p.loop_filter.strengths[i] for p in pictures if p.loop_filter for i in range(3)}
     assert strengths == {0, 1, 2, 3}
     assert {p.loop_filter.wide for p in pictures if p.loop_filter} == {False, True}
+    offsets = [o for p in pictures if p.loop_filter for o in p.loop_filter.offsets]
+    assert {None if o is None else o.shape for o in offsets} == {None, (2, 1), (3, 1)}
 
 
 # -- with a generator ---------------------------------------------------------------------------

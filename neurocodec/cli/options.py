@@ -105,7 +105,9 @@ def cut(command: Command) -> Command:
 
 
 model = click.option(
-    "--model", metavar="NAME|PATH", help="Model bundle, or fast or default; see 'models list'."
+    "--model",
+    metavar="NAME|PATH",
+    help="Model bundle, or fast, default or best; see 'models list'.",
 )
 overwrite = click.option("-y", "--overwrite", is_flag=True, help="Overwrite the output.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

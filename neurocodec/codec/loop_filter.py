@@ -1,9 +1,14 @@
-"""The loop filter: decoded pictures are smoothed where that brings them nearer to the source.
+"""The loop filter: decoded pictures are moved and smoothed where that brings them nearer to the
+source.
+
+What changes slowly, as light does, is in no one cell worth a token, and the more so in chroma. Each
+plane may have offsets, one for each block of many cells, between which they are interpolated.
 
 What quantization and blocks of motion leave in flat ground is small, costs more to take back than
 it is worth in any one picture, and is carried on by those predicted from it. A bilateral filter
 (Tomasi and Manduchi, ICCV 1998; in the loop of a codec: Ström et al., PCS 2016) takes it away and
 leaves edges. The encoder says for each block whether luma is smoothed, and how strongly planes are.
+It comes after the offsets.
 
 Normative: ``bitstream_spec.md``, section 11.5.
 """
@@ -18,13 +23,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..entropy.loop_filter import BLOCK, LoopFilter
+from ..entropy.loop_filter import BLOCK, MAX_OFFSET, OFFSET_BLOCKS, LoopFilter, Offsets, blocks_of
 from ..tokenizer.config import SPATIAL_STRIDE
-from ..tokenizer.patch import luma, planes_of
+from ..tokenizer.patch import CHROMA_WEIGHT, luma, planes_of
 
 QUARTER = 4
+OFFSET_STEPS = 1 / 64  # unit of offsets, in steps
 _FLAG_BITS = 0.8  # of what flags of blocks would take without neighbours
 _STRENGTH_BITS = 2.0
+_OFFSET_DEAR = 2.0  # of what their bits cost: their counts begin with nothing
 _WIDE_WORTH = 0.97  # of the cost without: what little more it takes from one picture others miss
 
 
@@ -32,21 +39,24 @@ _WIDE_WORTH = 0.97  # of the cost without: what little more it takes from one pi
 class _Shape:
     """Of the filter of a plane. radius: of its window; near: standard deviation over distance, in
     samples; alike: that over values, in steps, of strength 1, and twice as much of each that
-    follows; cell: side of a cell; in_blocks: whether blocks are told apart."""
+    follows; cell: side of a cell; in_blocks: whether blocks are told apart; worth: of squared
+    error, where offsets are weighed."""
 
     radius: int
     near: float
     alike: float
     cell: int
     in_blocks: bool
+    worth: float
 
     def of(self, strength: int, step: float) -> tuple[int, float, float]:
         """Arguments of :func:`bilateral`."""
         return self.radius, self.near, 255 * step * self.alike * 2 ** (strength - 1)
 
 
-_LUMA = _Shape(4, 3.0, 1 / 16, SPATIAL_STRIDE, True)
-_CHROMA = _Shape(3, 2.0, 1 / 24, SPATIAL_STRIDE // 2, False)
+_LUMA = _Shape(4, 3.0, 1 / 16, SPATIAL_STRIDE, True, 1.0)
+_CHROMA = _Shape(3, 2.0, 1 / 24, SPATIAL_STRIDE // 2, False, CHROMA_WEIGHT)
+_SHAPES = (_LUMA, _CHROMA, _CHROMA)
 
 
 def bilateral(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
@@ -92,9 +102,12 @@ def widened(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
 
 def apply(planes: Tensor, by: LoopFilter, step: float) -> Tensor:
     """Planes (1, 6, H/2, W/2) in 0..1, multiples of 1/255, of a picture whose step is this."""
-    if not any(by.strengths):
+    if not any(by.strengths) and all(offsets is None for offsets in by.offsets):
         return planes
-    y, *chroma = _samples(planes)
+    y, *chroma = (
+        x if offsets is None else moved(x, offsets, shape, step)
+        for x, offsets, shape in zip(_samples(planes), by.offsets, _SHAPES, strict=True)
+    )
     of_y, *strengths = by.strengths
     if of_y:
         blocks = torch.from_numpy(by.blocks).to(y.device)
@@ -108,21 +121,79 @@ def apply(planes: Tensor, by: LoopFilter, step: float) -> Tensor:
     return _planes(y, u, v)
 
 
+def moved(plane: Tensor, offsets: Offsets, shape: _Shape, step: float) -> Tensor:
+    """Samples (H, W) uint8 of a plane with offsets (rows, columns) of blocks added, linear between
+    their centres."""
+    h, w = plane.shape
+    cells = h // shape.cell, w // shape.cell
+    side = next(n for n in OFFSET_BLOCKS if blocks_of(cells, n) == offsets.shape) * shape.cell
+    change = torch.from_numpy(offsets).to(plane.device).float().mul_(255 * step * OFFSET_STEPS)
+    change = F.interpolate(change[None, None], scale_factor=side, mode="bilinear")[0, 0, :h, :w]
+    return (plane.float() + change).round_().clamp_(0, 255).byte()
+
+
 def choose(
-    planes: Tensor, source: Tensor, step: float, penalty: float, weight: Tensor | None = None
-) -> tuple[LoopFilter, Tensor]:
+    planes: Tensor, source: Tensor, step: float, penalty: float, weight: Tensor | None = None,
+    intra: bool = False, smooth: bool = True,
+) -> tuple[LoopFilter, Tensor]:  # fmt: skip
     """The filter that brings a decoded picture nearest to its source, and what it makes of it.
 
     planes, source: (1, 6, H/2, W/2) in 0..1. penalty: squared error that a bit must save. weight:
-    of the error of cells (1, h, w), 1 if None.
+    of the error of cells (1, h, w), 1 if None. intra: whether it is an intra picture, which has no
+    offsets. smooth: whether anything may be smoothed.
     """
-    pairs = zip(_samples(planes), _samples(source), (_LUMA, _CHROMA, _CHROMA), strict=True)
-    of_y, of_u, of_v = (
-        _choose(x, target, shape, step, penalty * 255**2, weight) for x, target, shape in pairs
-    )
+    penalty *= 255**2
+    offsets: list[Offsets | None] = []
+    found = []
+    for x, target, shape in zip(_samples(planes), _samples(source), _SHAPES, strict=True):
+        offset = None if intra else _choose_offsets(x, target, shape, step, penalty, weight)
+        if offset is not None:
+            x = moved(x, offset, shape, step)
+        offsets.append(offset)
+        found.append(_choose(x, target, shape, step, penalty, weight, smooth))
+    of_y, of_u, of_v = found
     strengths = of_y.strength, of_u.strength, of_v.strength
-    by = LoopFilter(strengths, of_y.blocks.cpu().numpy(), of_y.wide)
-    return by, _planes(of_y.used, of_u.used, of_v.used) if any(strengths) else planes
+    by = LoopFilter(
+        strengths, of_y.blocks.cpu().numpy(), of_y.wide, (offsets[0], offsets[1], offsets[2])
+    )
+    changed = any(strengths) or any(offset is not None for offset in offsets)
+    return by, _planes(of_y.used, of_u.used, of_v.used) if changed else planes
+
+
+def _choose_offsets(
+    x: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float, weight: Tensor | None
+) -> Offsets | None:
+    """Those of the size of blocks that is best, if any is better than none."""
+    h, w = (side // shape.cell for side in x.shape)
+    mean = F.avg_pool2d((target.float() - x.float())[None, None], shape.cell)  # of cells
+    worth = torch.ones_like(mean) if weight is None else weight[None]
+    worth = worth * (shape.worth * shape.cell**2)
+    unit, dear = 255 * step * OFFSET_STEPS, _OFFSET_DEAR * penalty
+    best, least = None, shape.worth * float(_errors(x, target, shape, weight).sum())
+    for n in OFFSET_BLOCKS:
+        rows, columns = blocks_of((h, w), n)
+        margin = (0, columns * n - w, 0, rows * n - h)
+        total = F.avg_pool2d(F.pad(worth, margin), n)[0, 0]
+        value = F.avg_pool2d(F.pad(worth * mean, margin), n)[0, 0] / (total * unit)
+        lower = value.abs().floor()
+        sizes = torch.stack([torch.zeros_like(lower), lower, lower + 1])
+        cost = total * (n * unit) ** 2 * (sizes - value.abs()).square()
+        cost += dear * _offset_bits(sizes, lower > 0)
+        size = sizes.gather(0, cost.argmin(0)[None])[0].clamp_max_(MAX_OFFSET)
+        if not size.any():
+            continue
+        offsets = (size * value.sign()).long().cpu().numpy()
+        error = _errors(moved(x, offsets, shape, step), target, shape, weight).sum()
+        found = shape.worth * float(error) + dear * float(_offset_bits(size, size > 0).sum())
+        if found < least:
+            best, least = offsets, found
+    return best
+
+
+def _offset_bits(size: Tensor, some: Tensor) -> Tensor:
+    """Of offsets of these sizes, about, where so many of a plane are not 0."""
+    share = min(max(float(some.float().mean()), 0.02), 0.98)
+    return torch.where(size > 0, 0.5 - math.log2(share) + 0.8 * size, -math.log2(1 - share))
 
 
 @dataclass(frozen=True)
@@ -138,8 +209,9 @@ class _Try:
 
 
 def _choose(
-    x: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float, weight: Tensor | None
-) -> _Try:
+    x: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float, weight: Tensor | None,
+    smooth: bool,
+) -> _Try:  # fmt: skip
     """The best of what is tried: two of the three strengths, and luma's better one wide."""
     before = _errors(x, target, shape, weight)
 
@@ -157,6 +229,8 @@ def _choose(
         return tried(strength, bilateral(x, *shape.of(strength, step)))
 
     best = _Try(float(before.sum()), 0, False, x, torch.zeros_like(before > 0), x)
+    if not smooth:
+        return best
     middle = narrow(2)
     for other in (middle, narrow(3 if middle.cost < best.cost else 1)):
         best = min(best, other, key=lambda one: one.cost)

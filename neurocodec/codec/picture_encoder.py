@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..device import one_thread
 from ..entropy.field import Field, MotionMemory
-from ..entropy.loop_filter import LoopFilter, unfiltered
+from ..entropy.loop_filter import LoopFilter
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
@@ -66,9 +66,9 @@ class PictureEncoder(PictureLoop):
             parts = [tokens]
         loop_filter: LoopFilter | None = None
         if self.tokenizer.config.loop_filter:
-            loop_filter = unfiltered(self.grid)
-            if self.effort.smooth:
-                loop_filter, decoded = choose(decoded, planes, step, penalty, weight)
+            loop_filter, decoded = choose(
+                decoded, planes, step, penalty, weight, not picture.refs, self.effort.smooth
+            )
         self.pictures[picture.display] = decoded
         return PictureTokens(picture, motion, parts, loop_filter=loop_filter)
 

@@ -376,4 +376,8 @@ def hash_tokens(items: Iterable[Tokens]) -> str:
         if isinstance(item, PictureTokens) and item.loop_filter is not None:
             digest.update(bytes([*item.loop_filter.strengths, item.loop_filter.wide]))
             digest.update(item.loop_filter.blocks.astype("u1").tobytes())
+            for offsets in item.loop_filter.offsets:
+                if offsets is not None:
+                    digest.update(np.array(offsets.shape, "<u2").tobytes())
+                    digest.update(offsets.astype("i1").tobytes())
     return digest.hexdigest()

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 DEFAULT = "motion-small"
-DIAL = {"fast": "motion-fast", "default": DEFAULT}  # speed or size, by the name of a choice
+# speed or size, by the name of a choice
+DIAL = {"fast": "motion-fast", "default": DEFAULT, "best": "motion-base"}
 TUNED = {"ms-ssim": "motion-ms-ssim"}  # by what a file is tuned for, where the default is not meant
 # What is accepted of a bundle. Its networks have no more parameters than the file has bytes.
 MAX_BUNDLE_BYTES = 1 << 31

@@ -25,7 +25,7 @@ from ..errors import InputError, UsageError
 from ..tokenizer.config import MotionConfig, TokenizerConfig, config_from_dict, step_of_quality
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.motion_model import MotionTokenizer
-from .motion_run import merge
+from .motion_run import check_intra, merge
 from .run import load_checkpoint
 from .token_cache import crops, quality_of, tokenized
 
@@ -70,8 +70,7 @@ def export(
         if not isinstance(config, MotionConfig):
             raise UsageError(f"{run}: not of the family motion, whose intra networks are apart")
         other = load_checkpoint(intra)
-        if other["tokenizer"] != state["tokenizer"]:
-            raise InputError(f"{intra}: made with another tokenizer configuration")
+        check_intra(intra, other, config)
         if other["config"]["part"] == "inter":
             raise UsageError(f"{intra}: a run of part inter, which learns no intra pictures")
         merge(tokenizer, other["average"], "intra")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from ..tokenizer.config import (
     INTRA,
     MOTION_SIZES,
     MotionConfig,
+    config_from_dict,
 )
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion import FIRST, SECOND, Reference, aligned, predict
@@ -109,12 +111,12 @@ def rounded(planes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def filtered(planes: Tensor, x: Tensor, step: Tensor) -> Tensor:
+def filtered(planes: Tensor, x: Tensor, step: Tensor, intra: bool = False) -> Tensor:
     """What the loop filter adds to decoded pictures (B, 6, H/2, W/2) of x. It has no gradient: what
     networks are to learn is what it leaves."""
     decoded, out = rounded(planes.float()), []
     for one, source, t in zip(decoded.split(1), x.split(1), step.tolist(), strict=True):
-        _, smooth = choose(one, source, t, LAMBDA_PER_STEP2 * t**2)
+        _, smooth = choose(one, source, t, LAMBDA_PER_STEP2 * t**2, None, intra)
         out.append(smooth - one)
     return torch.cat(out)
 
@@ -179,8 +181,7 @@ class MotionRun(Run):
         if self.other is None or not (self.other / "checkpoint.pt").exists():
             return
         state = load_checkpoint(self.other)
-        if state["tokenizer"] != self.shape.to_dict():
-            raise InputError(f"{self.other}: made with another tokenizer configuration")
+        check_intra(self.other, state, self.shape)
         merge(self.model, state["average"], "intra" if self.config.part == "inter" else "inter")
         for name, p in self.model.named_parameters():
             if not p.requires_grad:
@@ -202,7 +203,7 @@ class MotionRun(Run):
         with torch.set_grad_enabled(learn), autocast(self.device):
             out = self.model(x, predictions, kind, step, before, masking)
         if self.shape.loop_filter and kind >= INTRA:
-            out = replace(out, planes=out.planes + filtered(out.planes, x, step))
+            out = replace(out, planes=out.planes + filtered(out.planes, x, step, kind == INTRA))
         loss = cost_of(x, out, step, self.similarity and kind not in (COARSEST, COARSE))
         if learn:
             self.backward(weight * loss, {"x": x, "step": step})
@@ -335,6 +336,13 @@ def intra_of(config: MotionConfig) -> MotionConfig:
     """A configuration without what it says of inter pictures alone."""
     return replace(config, inter_context=0, inter_context_blocks=0, inter_width=0,
                    inter_decoder_blocks=0)  # fmt: skip
+
+
+def check_intra(run: Path, state: dict[str, Any], config: MotionConfig) -> None:
+    """Raises InputError: the checkpoint of a run whose intra networks are not those of config."""
+    theirs = config_from_dict(state["tokenizer"])
+    if not isinstance(theirs, MotionConfig) or intra_of(theirs) != intra_of(config):
+        raise InputError(f"{run}: made with another tokenizer configuration")
 
 
 def jitter(step: Tensor, rng: np.random.Generator | None) -> Tensor:

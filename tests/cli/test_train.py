@@ -53,9 +53,9 @@ def test_options_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
 
 def test_pictures_from_inside_gops_reach_the_trainer(cli: Cli, calls: list[Any]) -> None:
     command = (*TRAIN, "--config", "motion", "--chains", "c.pt")
-    assert cli(*command, "--part", "inter", "--size", "fast", "--from", "motion-small").status == 0
+    assert cli(*command, "--part", "inter", "--size", "base", "--from", "motion-small").status == 0
     ((args, rest),) = calls
-    assert args[2] == motion_run.MotionTrainConfig(size="fast", part="inter")
+    assert args[2] == motion_run.MotionTrainConfig(size="base", part="inter")
     assert (rest["chains"], rest["start"].name) == (Path("c.pt"), "motion-small")
     check(cli(*command, "--part", "intra"), 2, "--chains", "part intra")
     check(cli(*command, "--part", "inter", "--windows", "w.pt"), 2, "--windows or --chains")

@@ -65,7 +65,7 @@ def test_cells_with_transforms_are_as_specified(monkeypatch: pytest.MonkeyPatch)
     theirs = intra(tensors_of(network), item.parts, 0.1, DEFAULT_SCALES, 16)
     by, t = item.loop_filter, 0.1 * DEFAULT_SCALES[2] / 64
     assert by is not None
-    theirs = reference.smoothed(theirs, by.strengths, by.wide, by.blocks, t)
+    theirs = reference.smoothed(theirs, by.strengths, by.wide, by.blocks, t, by.offsets)
     assert np.abs(loop.pictures[0][0].numpy() - theirs).max() * 255 < 1.5
 
 
@@ -105,7 +105,7 @@ def test_pictures_are_as_specified(
             modes |= set(item.motion.mode.flat)
         by = item.loop_filter
         assert by is not None
-        theirs = reference.smoothed(theirs, by.strengths, by.wide, by.blocks, t)
+        theirs = reference.smoothed(theirs, by.strengths, by.wide, by.blocks, t, by.offsets)
         strengths |= set(by.strengths)
         ours = loop.decode(item)[0].double().numpy()
         levels = np.abs(ours - theirs) * 255

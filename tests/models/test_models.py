@@ -23,18 +23,19 @@ def parameters(bundle: models.Bundle) -> int:
 
 
 def test_the_dial_names_bundles_of_ever_larger_networks() -> None:
-    assert list(models.DIAL) == ["fast", "default"]
+    assert list(models.DIAL) == ["fast", "default", "best"]
     assert models.find("default").hash == models.find().hash
-    fast, default = (models.find(choice) for choice in models.DIAL)
-    assert fast.name == "motion-fast"
-    assert parameters(fast) < 0.5 * parameters(default)
+    fast, default, best = (models.find(choice) for choice in models.DIAL)
+    assert (fast.name, default.name, best.name) == ("motion-fast", "motion-small", "motion-base")
+    assert parameters(fast) < 0.6 * parameters(default) < 0.3 * parameters(best)
 
 
-def test_a_file_of_the_fast_model_says_so_and_plays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", ["fast", "best"])
+def test_a_file_of_a_choice_says_so_and_plays(choice: str, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mkv", 3, 32, 24)
-    neurocodec.compress(source, tmp_path / "out.nc", model="fast")
+    neurocodec.compress(source, tmp_path / "out.nc", model=choice)
     with Reader(tmp_path / "out.nc") as reader:
-        assert reader.header.model_name == "motion-fast"
+        assert reader.header.model_name == models.DIAL[choice]
     assert neurocodec.decompress(tmp_path / "out.nc", tmp_path / "back.y4m").frames == 3
 
 
@@ -74,11 +75,11 @@ def test_cards_say_what_a_bundle_is_tuned_for() -> None:
 
 
 def test_inter_networks_have_their_own_sizes() -> None:
-    small = MOTION_SIZES["small"]
-    assert small.inter is small
-    own = MOTION_SIZES["fast"]
+    base = MOTION_SIZES["base"]
+    assert base.inter is base
+    own = MOTION_SIZES["small"]
     model = MotionTokenizer(own)
-    assert model.intra.context.stem.out_channels == small.context
+    assert model.intra.context.stem.out_channels == base.context
     assert model.inter.context.stem.out_channels == own.inter_context
     assert model.inter.decoder.up.in_channels == own.inter_width
     assert len(model.inter.decoder.blocks) == own.inter_decoder_blocks
@@ -87,8 +88,8 @@ def test_inter_networks_have_their_own_sizes() -> None:
 def test_configurations_without_them_are_written_as_before() -> None:
     plain = {k for k in asdict(MotionConfig()) if not k.startswith(ABSENT)}
     assert plain == set(MotionConfig().to_dict())
-    own = MOTION_SIZES["fast"]
-    assert config_from_dict(own.to_dict()) == own
+    for own in MOTION_SIZES.values():
+        assert config_from_dict(own.to_dict()) == own
 
 
 def test_sizes_that_do_not_go_together_are_refused(tmp_path: Path) -> None:

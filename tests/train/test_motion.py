@@ -271,6 +271,28 @@ def test_exported_runs_make_a_bundle(runs: Path, tmp_path: Path, data: Path) -> 
             torch.testing.assert_close(state[name], weights[name], atol=1e-3, rtol=0.01)
 
 
+def test_an_intra_run_serves_all_sizes_of_inter_networks(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slim = dataclasses.replace(
+        MOTION_SIZES["tiny"], inter_context=4, inter_width=8, inter_decoder_blocks=1
+    )
+    monkeypatch.setitem(MOTION_SIZES, "slim", slim)
+    config = dataclasses.replace(INTER_CONFIG, size="slim")
+    run = MotionRun(config, tmp_path / "inter", "cpu", runs / "intra")
+    run.refresh()
+    run.out.mkdir()
+    run.save()
+    export(run.out, tmp_path / "m.safetensors", None, 1, intra=runs / "intra")
+    bundle = models.read_bundle(tmp_path / "m.safetensors")
+    assert bundle.config == slim
+    given = load_checkpoint(runs / "intra")["average"]
+    for found in (run.average, bundle.tokenizer().state_dict()):
+        for name in given:
+            if name.startswith("intra"):
+                torch.testing.assert_close(found[name], given[name], atol=1e-3, rtol=0.01)
+
+
 def test_runs_that_do_not_fit_together_are_refused(
     data: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

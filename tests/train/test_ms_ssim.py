@@ -42,7 +42,7 @@ def cost_of_noise(picture: torch.Tensor, model: MotionTokenizer, channel: int) -
 
 
 def test_noise_of_all_frequencies_costs_about_the_same_with_shaped_steps() -> None:
-    picture, model = natural(192), MotionTokenizer(MOTION_SIZES["small"])
+    picture, model = natural(192), MotionTokenizer(MOTION_SIZES["base"])
     # the first channel is luma's mean, the last one of luma its highest frequency
     luma = model.intra.encoder.analysis.view(-1, 6, 16)[:, :4].abs().sum((1, 2)) > 0
     low, high = 0, int(luma.nonzero().max())
@@ -54,7 +54,7 @@ def test_noise_of_all_frequencies_costs_about_the_same_with_shaped_steps() -> No
 
 
 def test_chroma_and_bases_keep_their_steps() -> None:
-    model = MotionTokenizer(MOTION_SIZES["small"])
+    model = MotionTokenizer(MOTION_SIZES["base"])
     shape_steps(model.lfq)
     luma = model.intra.encoder.analysis.view(-1, 6, 16)[:, :4].abs().sum((1, 2)) > 0
     assert (model.lfq.log_gain[:INTRA] == 0).all()
@@ -99,9 +99,11 @@ def test_pictures_are_judged_by_ms_ssim_but_not_their_bases(
 
 
 def test_a_run_shapes_the_steps_of_the_bundle_it_starts_from(tmp_path: Path) -> None:
-    bundle = models.find("motion-small")
+    bundle = models.find("motion-base")
     for distortion in ("mse", "ms-ssim"):
-        run = MotionRun(MotionTrainConfig(distortion=distortion), tmp_path / distortion, "cpu")
+        run = MotionRun(
+            MotionTrainConfig(size="base", distortion=distortion), tmp_path / distortion, "cpu"
+        )
         run.start_from_bundle(bundle)
         shaped = distortion == "ms-ssim"
         assert bool((run.model.lfq.log_gain[INTRA] != 0).any()) == shaped
