@@ -135,7 +135,7 @@ def test_several_processes_where_one_is_meant(
         (("--windows", "w.pt"), ("--windows", "magvit2")),
         (("--distortion", "ms-ssim"), ("--distortion", "magvit2")),
         (("--config", "motion", "--frames", "9"), ("--frames", "motion")),
-        (("--config", "motion", "--size", "paper"), ("--size paper", "tiny, small")),
+        (("--config", "motion", "--size", "paper"), ("--size paper", "tiny, fast, small")),
         (("--config", "motion", "--crop", "64"), ("--crop", "part both")),
         (("--config", "motion", "--other", "x"), ("--other", "part both")),
         (("--config", "motion", "--part", "intra", "--other", "x"), ("--other", "part intra")),
