@@ -57,6 +57,8 @@ class Aim:
         """The step to try after the present one gave a figure; None if that will have to do."""
         before, tries = self.step, self._tried(figure)
         step = self._towards(wanted)
+        if step == before:  # which did not do what the closest try promised: on from here
+            step = self._from(self._tries[-1], wanted)
         close = abs(figure - wanted) <= tolerance
         return None if close or tries >= MOST_TRIES or step == before else step
 
@@ -73,7 +75,10 @@ class Aim:
 
     def _towards(self, wanted: float) -> float:
         """The next step to try, from the try that came closest."""
-        x, y = min(self._tries, key=lambda t: abs(t[1] - wanted))
+        return self._from(min(self._tries, key=lambda t: abs(t[1] - wanted)), wanted)
+
+    def _from(self, tried: tuple[float, float], wanted: float) -> float:
+        x, y = tried
         low, high = STEP_LIMITS
         self.step = min(max(math.exp(x + (wanted - y) / self._slope), low), high)
         return self.step

@@ -65,6 +65,18 @@ def test_psnr_is_held() -> None:
         assert psnr == pytest.approx(37.0, abs=0.1)
 
 
+def test_a_coarser_step_that_was_no_worse_is_not_the_last() -> None:
+    control = PsnrControl(34.0, 0.16)
+    steps: list[float] = []
+    step: float | None = control.first(1.0)
+    for psnr in (37.9, 34.33, 34.35, 33.95):
+        assert step is not None
+        steps.append(step)
+        step = control.again(GopResult(25, 1000, psnr))
+    assert step is None
+    assert steps == sorted(set(steps))
+
+
 def test_a_try_that_came_closest_is_taken() -> None:
     """Whatever came after it."""
     sizes = iter([60_000, 27_000, 90_000, 40_000])
