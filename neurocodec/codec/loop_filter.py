@@ -102,7 +102,7 @@ def widened(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
 
 def apply(planes: Tensor, by: LoopFilter, step: float) -> Tensor:
     """Planes (1, 6, H/2, W/2) in 0..1, multiples of 1/255, of a picture whose step is this."""
-    if not any(by.strengths) and all(offsets is None for offsets in by.offsets):
+    if not by.changes:
         return planes
     y, *chroma = (
         x if offsets is None else moved(x, offsets, shape, step)
@@ -146,9 +146,9 @@ def choose(
     offsets: list[Offsets | None] = []
     found = []
     for x, target, shape in zip(_samples(planes), _samples(source), _SHAPES, strict=True):
-        offset = None if intra else _choose_offsets(x, target, shape, step, penalty, weight)
-        if offset is not None:
-            x = moved(x, offset, shape, step)
+        offset = None
+        if not intra:
+            offset, x = _choose_offsets(x, target, shape, step, penalty, weight)
         offsets.append(offset)
         found.append(_choose(x, target, shape, step, penalty, weight, smooth))
     of_y, of_u, of_v = found
@@ -156,20 +156,21 @@ def choose(
     by = LoopFilter(
         strengths, of_y.blocks.cpu().numpy(), of_y.wide, (offsets[0], offsets[1], offsets[2])
     )
-    changed = any(strengths) or any(offset is not None for offset in offsets)
-    return by, _planes(of_y.used, of_u.used, of_v.used) if changed else planes
+    return by, _planes(of_y.used, of_u.used, of_v.used) if by.changes else planes
 
 
 def _choose_offsets(
     x: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float, weight: Tensor | None
-) -> Offsets | None:
-    """Those of the size of blocks that is best, if any is better than none."""
+) -> tuple[Offsets | None, Tensor]:
+    """Those of the size of blocks that is best, if any is better than none, and the plane with
+    them."""
     h, w = (side // shape.cell for side in x.shape)
     mean = F.avg_pool2d((target.float() - x.float())[None, None], shape.cell)  # of cells
     worth = torch.ones_like(mean) if weight is None else weight[None]
     worth = worth * (shape.worth * shape.cell**2)
     unit, dear = 255 * step * OFFSET_STEPS, _OFFSET_DEAR * penalty
-    best, least = None, shape.worth * float(_errors(x, target, shape, weight).sum())
+    best: tuple[Offsets | None, Tensor] = None, x
+    least = shape.worth * float(_errors(x, target, shape, weight).sum())
     for n in OFFSET_BLOCKS:
         rows, columns = blocks_of((h, w), n)
         margin = (0, columns * n - w, 0, rows * n - h)
@@ -183,10 +184,11 @@ def _choose_offsets(
         if not size.any():
             continue
         offsets = (size * value.sign()).long().cpu().numpy()
-        error = _errors(moved(x, offsets, shape, step), target, shape, weight).sum()
+        plane = moved(x, offsets, shape, step)
+        error = _errors(plane, target, shape, weight).sum()
         found = shape.worth * float(error) + dear * float(_offset_bits(size, size > 0).sum())
         if found < least:
-            best, least = offsets, found
+            best, least = (offsets, plane), found
     return best
 
 

@@ -39,6 +39,11 @@ class LoopFilter:
     wide: bool = False
     offsets: tuple[Offsets | None, Offsets | None, Offsets | None] = (None, None, None)
 
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything that it does."""
+        return any(self.strengths) or any(offsets is not None for offsets in self.offsets)
+
 
 def blocks_of(grid: tuple[int, int], side: int = BLOCK) -> tuple[int, int]:
     """Rows and columns of blocks, of so many cells on each side, of a picture of (h, w) cells."""
