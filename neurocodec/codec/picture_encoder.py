@@ -25,9 +25,9 @@ from .search import Effort, search
 from .tokens import PictureTokens, kind_of
 
 EFFORTS = {
-    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2, merges=1),
+    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2, merges=(4, 2, 1)),
     "medium": Effort(),
-    "slow": Effort(rounds=4, trials=1, merges=3),
+    "slow": Effort(rounds=4, trials=1, merges=(4, 2, 1, 1, 1)),
 }
 
 # Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
@@ -84,8 +84,7 @@ class PictureEncoder(PictureLoop):
             references = self.references(picture)
             decoded = self.pictures[first], self.pictures[second]
             found = search(planes, references, decoded, penalty, direct, self.effort, weight)
-            rounds = self.effort.merges
-            found = merge(found, planes, references, penalty, direct, weight, rounds)
+            found = merge(found, planes, references, penalty, direct, weight, self.effort.merges)
         field = Field(
             found.mode[0].cpu().numpy().astype(np.uint8),
             found.fields[0].cpu().numpy().astype(np.int16),

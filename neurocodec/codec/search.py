@@ -24,13 +24,13 @@ from .temporal_filter import REACH
 
 # Bits for each of a cell's four neighbours that moves otherwise, and for the size of the
 # difference. A region that moves on its own then pays for its outline, whatever it gains inside.
-EDGE_BITS = 2.0
-EDGE_BITS_PER_OCTAVE = 0.5
+EDGE_BITS = 1.0
+EDGE_BITS_PER_OCTAVE = 0.35
 # Error of a cell, in bits it is worth, above which its residual will be coded: from there on a
 # doubling of the error costs no more distortion, but some bits.
 CODED_BITS = 25.0
 SIZES = (64, 32, 16, 8)  # of blocks
-MODE_BITS = 3.5  # for each neighbour of another mode
+MODE_BITS = 4.5  # for each neighbour of another mode
 _NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y and x
 
 
@@ -39,9 +39,9 @@ class Effort:
     """How hard to look. coarse, fine: moves of the refinement in quarter pixels, of large blocks
     and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs. trials:
     of every so many groups of frames one is tried in mini-GOPs of each length; 0: none. reach: of
-    the temporal filter, in frames; 0: none. merges: how often cells are offered what their
-    neighbours have, once all have something. smooth: whether decoded pictures may be, by the loop
-    filter."""
+    the temporal filter, in frames; 0: none. merges: sides, in cells, of the blocks that are offered
+    in turn what their neighbours have, once all have something. smooth: whether decoded pictures
+    may be, by the loop filter."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)
@@ -49,7 +49,7 @@ class Effort:
     both: tuple[int, ...] = (2, 1)
     trials: int = 0
     reach: int = REACH
-    merges: int = 2
+    merges: tuple[int, ...] = (4, 2, 1, 1)
     smooth: bool = True
 
 

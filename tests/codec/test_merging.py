@@ -8,6 +8,7 @@ from neurocodec.tokenizer.patch import luma
 from tests.codec.test_search import PENALTY, error, planes, texture
 
 H, W = 8, 12  # cells
+DEAR = 1e-2  # squared error that a bit must save, for which vectors hardly ever differ
 WHOLE = texture(112, 144)
 
 
@@ -56,7 +57,33 @@ def test_modes_merge_with_the_vectors_that_they_have(mode: int) -> None:
     assert torch.equal(merged.fields, vectors)
 
 
-def test_the_error_of_the_picture_is_known_throughout() -> None:
+@pytest.mark.parametrize("side", [2, 4])
+def test_a_block_goes_where_none_of_its_cells_would_alone(side: int) -> None:
+    all_the_same = motion(FIRST, (12, -8), (0, 0)).fields
+    found = motion(FIRST, (12, -8), (0, 0))
+    found.fields[0, 0, side : 2 * side, 4 : 4 + side] += 1
+    pair = references((0, 0))
+    target = sum(predict(pair, found.mode, found.fields)) / 2
+    assert torch.equal(merge(found, target, pair, DEAR, sides=(1, 1)).fields, found.fields)
+    assert torch.equal(merge(found, target, pair, DEAR, sides=(side,)).fields, all_the_same)
+    assert torch.equal(merge(found, target, pair, 1e-6, sides=(side,)).fields, found.fields)
+
+
+def test_blocks_of_both_corners_are_asked() -> None:
+    """Of 7 x 11 cells, not of whole blocks: counted from the top left, then from the other."""
+    for row, column in ((0, 0), (5, 9)):
+        found = motion(FIRST, (12, -8), (0, 0))
+        mode, fields = found.mode[:, :7, :11], found.fields[:, :, :7, :11].clone()
+        fields[0, 0, row : row + 2, column : column + 2] += 1
+        picture = shifted(0, 0)[..., :28, :44]
+        pair = (Reference(picture), Reference(picture))
+        target = sum(predict(pair, mode, fields)) / 2
+        merged = merge(Motion(mode, fields), target, pair, DEAR, sides=(2, 2))
+        assert (merged.fields[:, 0] == torch.tensor([12, -8])).all(), (row, column)
+
+
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_the_error_of_the_picture_is_known_throughout(side: int) -> None:
     generator = torch.Generator().manual_seed(0)
     h, w = 7, 5  # odd: windows of the last row and column reach outside
     target, first, second = (shifted(i, 0)[..., : 4 * h, : 4 * w] for i in (0, 1, 2))
@@ -65,8 +92,10 @@ def test_the_error_of_the_picture_is_known_throughout() -> None:
     used = torch.stack([mode != SECOND, mode != FIRST], 1)[..., None]
     fields = torch.randint(-9, 9, (1, 2, h, w, 2), generator=generator) * used
     merging = _Merging(Motion(mode, fields), luma(target), pair, PENALTY, None, None)
-    for turn in range(4):
-        merging.ask(turn // 2, turn % 2)
+    for row, column in ((0, 0), (0, side), (side, 0), (h - side, w - side)):
+        if max(row - h, column - w) + side > 0:
+            continue
+        merging.ask(side, row, column)
         predicted = sum(predict(pair, merging.mode, merging.fields)) / 2
         expected = luma(target) - luma(predicted)
         torch.testing.assert_close(merging._left[:, 4:-4, 4:-4], expected, atol=1e-5, rtol=0)
@@ -79,7 +108,7 @@ def test_error_counts_as_windows_overlap() -> None:
     found.fields[0, 0, :, W // 2 :] = torch.tensor([8, 0])
     pair = references((0, 0))
     target = sum(predict(pair, found.mode, found.fields)) / 2
-    merged = merge(found, target, pair, 1e-6, rounds=2)
+    merged = merge(found, target, pair, 1e-6, sides=(2, 1))
     assert torch.equal(merged.fields, found.fields)
     assert error(merged, target, shifted(0, 0)) < 1e-9
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from neurocodec.codec.merging import merge
 from neurocodec.codec.search import Effort, Motion, search
 from neurocodec.tokenizer.lfq import LAMBDA_PER_STEP2
 from neurocodec.tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, predict
@@ -33,10 +34,12 @@ def find(
     target: torch.Tensor, first: torch.Tensor, second: torch.Tensor | None = None,
     penalty: float = PENALTY, direct: torch.Tensor | None = None, effort: Effort = QUICK,
 ) -> Motion:  # fmt: skip
+    """Motion as an encoder finds it."""
     a = Reference(first)
     b = a if second is None else Reference(second)
     sources = (first, first if second is None else second)
-    return search(target, (a, b), sources, penalty, direct, effort)
+    found = search(target, (a, b), sources, penalty, direct, effort)
+    return merge(found, target, (a, b), penalty, direct, sides=effort.merges)
 
 
 def changes(field: torch.Tensor) -> int:
