@@ -22,6 +22,7 @@ from ..tokenizer.motion import (
     BOTH,
     DIRECT,
     FIRST,
+    MAX_VECTOR,
     SECOND,
     Reference,
     overlap_add,
@@ -79,6 +80,7 @@ class _Merging:
         self._blocks = self._look(at, self.mode.flatten(), vectors).view(b, h, w, _SIDE, _SIDE)
         predicted = overlap_add(self._blocks * self._window)
         self._left = F.pad(target - predicted, (_PART,) * 4)  # (B, 8 h + 8, 8 w + 8)
+        self._parts = _errors(self._left)
 
     def _look(self, at: Tensor, mode: Tensor, vectors: Tensor) -> Tensor:
         """Windows (N, side, side) that cells at (N, 3) have with modes (N), vectors (N, 2, 2)."""
@@ -103,59 +105,68 @@ class _Merging:
             """Of x with so many samples a cell: what belongs to each of those blocks, a view."""
             return _tiles(x[..., unit * row :, unit * column :], size, 2 * side * unit)
 
-        mode_tiles = tiles(_ringed(self.mode), 1, side + 2)
-        vector_tiles = tiles(_ringed(_by_component(self.fields)), 1, side + 2)
-        differ = (mode_tiles != mode_tiles[..., 1:2, 1:2]).flatten(-2)
-        others = (vector_tiles != vector_tiles[..., 1:2, 1:2]).any(2).any(1).flatten(-2)
-        at = ((differ | others) & _cross(side, differ.device)).any(-1).nonzero()
-        if not len(at):
-            return
+        # one number for the motion of each cell
+        keys = tiles(_ringed(_packed(self.mode, self.fields)), 1, side + 2)
+        differ = (keys != keys[..., 1:2, 1:2]).flatten(-2) & _cross(side, keys.device)
+        at = differ.any(-1).nonzero()
         clip, i, j = at.unbind(1)
-        first = at * at.new_tensor([1, 2 * side, 2 * side]) + at.new_tensor([0, row, column])
-        near_mode, near = mode_tiles[clip, i, j], vector_tiles[clip, :, :, i, j]
+        near_key = keys[clip, i, j]
+        y, x = _offers(side, keys.device)
+        key = near_key[:, y, x].t()
         inner = slice(1, side + 1)
-        own_mode, own = near_mode[:, inner, inner], near[..., inner, inner]
-        modes, vectors = _offers(near_mode, near, side)
-        if self._direct is not None:
-            direct = tiles(self._direct, 1, side)[clip, :, :, i, j]
-            vectors = torch.where((modes == DIRECT)[:, :, None, None], direct, vectors)
-        rate = self._rate(modes, vectors, near_mode, near, first)
-        own_rate = self._rate(own_mode[None], own[None], near_mode, near, first)[0]
-
-        # errors of the block's cells and those around, whose samples outside of its windows stay
-        parts = F.avg_pool2d(self._left.square()[:, None], _PART)[:, 0] * _PART**2
-        cells = F.pad(F.avg_pool2d(parts[:, None, 1:-1, 1:-1], 2) * 4, (1, 1, 1, 1))[:, 0]
-        around = tiles(cells, 1, side + 2)[clip, i, j]
-        rest = (around - _by_cell(tiles(parts, 2, 2 * side + 2)[clip, i, j])).clamp_min(0)
-        weight = tiles(F.pad(self._weight, (1, 1, 1, 1)), 1, side + 2)[clip, i, j]
-        cost = self._worth(around, weight) + own_rate
-
-        wanted = _differ(modes, vectors, own_mode, own)
-        for k in range(1, len(modes)):
-            wanted[k] &= _differ(modes[:k], vectors[:k], modes[k], vectors[k]).all(0)
-        # without any error in its windows, too, a block would cost this much
-        wanted &= rate + self._worth(rest, weight) < cost
+        wanted = (key[..., None, None] != near_key[:, inner, inner]).flatten(2).any(2)
+        for k in range(1, len(key)):
+            wanted[k] &= (key[:k] != key[k]).all(0)
         which, block = wanted.nonzero().unbind(1)
         if not len(block):
             return
-        mode, vector = modes[which, block], vectors[which, block].permute(0, 3, 4, 1, 2)
+
+        first = at * at.new_tensor([1, 2 * side, 2 * side]) + at.new_tensor([0, row, column])
+        near_mode = tiles(_ringed(self.mode), 1, side + 2)[clip, i, j]
+        near = tiles(_ringed(_by_component(self.fields)), 1, side + 2)[clip, :, :, i, j]
+        # errors of the block's cells and those around, whose samples outside of its windows stay
+        cells = F.pad(F.avg_pool2d(self._parts[:, None, 1:-1, 1:-1], 2) * 4, (1, 1, 1, 1))[:, 0]
+        around = tiles(cells, 1, side + 2)[clip, i, j]
+        part_tiles = tiles(self._parts, 2, 2 * side + 2)
+        rest = (around - _by_cell(part_tiles[clip, i, j])).clamp_min(0)
+        weight = tiles(F.pad(self._weight, (1, 1, 1, 1)), 1, side + 2)[clip, i, j]
+        cost = self._worth(around, weight) + self._rate(near_mode, near, first)
+        least = self._worth(rest, weight)  # without any error in its windows
+
+        y, x = y[which], x[which]
+        mode, vectors = near_mode[block], near[block]
+        rows = torch.arange(len(y), device=y.device)
+        offered, vector = mode[rows, y, x], vectors[rows, :, :, y, x]
+        mode[:, inner, inner] = offered[:, None, None]
+        vectors[..., inner, inner] = vector[..., None, None]
+        if self._direct is not None:
+            direct = (offered == DIRECT).nonzero()[:, 0]
+            theirs = tiles(self._direct, 1, side)[clip, :, :, i, j][block[direct]]
+            vectors[direct, ..., inner, inner] = theirs
+        rate = self._rate(mode, vectors, first[block])
+        kept = (rate + least[block] < cost[block]).nonzero()[:, 0]
+        if not len(kept):
+            return
+        which, block, rate = which[kept], block[kept], rate[kept]
+        mode = mode[kept][:, inner, inner]
+        vectors = vectors[kept][..., inner, inner].permute(0, 3, 4, 1, 2)
         offset = torch.arange(side, device=at.device)
         clips, ys, xs = first[block][:, :, None, None].unbind(1)
         places = torch.broadcast_tensors(clips, ys + offset[:, None], xs + offset)
-        change, found = self._change(places, mode, vector)
+        change, found = self._change(places, mode, vectors)
         left_tiles = tiles(self._left, _CELL, (side + 1) * _CELL)
         left = left_tiles[tuple(at[block].unbind(1))] + change
-        parts = F.avg_pool2d(left.square()[:, None], _PART)[:, 0] * _PART**2
-        costs = torch.full_like(rate, torch.inf)
-        errors = rest[block] + _by_cell(parts)
-        costs[which, block] = self._worth(errors, weight[block]) + rate[which, block]
+        parts = _errors(left)
+        costs = cost.new_full(key.shape, torch.inf)
+        costs[which, block] = self._worth(rest[block] + _by_cell(parts), weight[block]) + rate
         best_cost, best = costs.min(0)
         taken = (best_cost < cost)[block] & (best[block] == which)
         here = tuple(place[taken] for place in places)
         self.mode[here] = mode[taken]
-        self.fields.movedim(1, 3)[here] = vector[taken]
+        self.fields.movedim(1, 3)[here] = vectors[taken]
         self._blocks[here] = found[taken]
-        left_tiles[tuple(at[block[taken]].unbind(1))] = left[taken]
+        there = tuple(at[block[taken]].unbind(1))
+        left_tiles[there], part_tiles[there] = left[taken], parts[taken]
 
     def _change(
         self, places: tuple[Tensor, ...], mode: Tensor, vectors: Tensor
@@ -178,56 +189,67 @@ class _Merging:
                 out[:, i : side + i, :, j : side + j] += change[:, :, :, i, :, j].transpose(2, 3)
         return out.flatten(3).flatten(1, 2), found.view(n, side, side, _SIDE, _SIDE)
 
-    def _rate(
-        self, modes: Tensor, vectors: Tensor, near_mode: Tensor, near: Tensor, first: Tensor
-    ) -> Tensor:
-        """Squared error that must be saved for modes (K, N, side, side) and vectors (K, N, 2, 2,
-        side, side) of blocks at cells (N, 3), with what they and those around have (N, side + 2,
-        side + 2) and (N, 2, 2, side + 2, side + 2): (K, N)."""
-        side = modes.shape[-1]
+    def _rate(self, mode: Tensor, vectors: Tensor, first: Tensor) -> Tensor:
+        """Squared error that must be saved for the edges of blocks at cells (N, 3), by modes (N,
+        side + 2, side + 2) and vectors (N, 2, 2, side + 2, side + 2) in them and around: (N)."""
         h, w = self.mode.shape[1:]
-        bits = torch.zeros(modes.shape[:2], device=modes.device)
-        for dim, at, length in ((-2, first[:, 1], h), (-1, first[:, 2], w)):
-            across = -3 - dim
-            for line, there in ((0, at > 0), (-1, at + side < length)):
-                own = (x.select(dim, line) for x in (modes, vectors))
-                beside = (x.narrow(across, 1, side).select(dim, line) for x in (near_mode, near))
-                bits += _edge(*own, *beside) * there
-            if side > 1:  # inside of the block either side of an edge may have to be coded
-                before = [x.narrow(dim, 0, side - 1).flatten(-2) for x in (modes, vectors)]
-                after = [x.narrow(dim, 1, side - 1).flatten(-2) for x in (modes, vectors)]
-                bits += (_edge(*before, *after) + _edge(*after, *before)) / 2
-        return self._penalty * bits
+        side = mode.shape[-1] - 2
+        own, other, share, border = _edges(side, mode.device)
+        _, y, x = first.unbind(1)
+        there = torch.stack([y > 0, x > 0, y + side < h, x + side < w, y >= 0])
+        mode, beside = (mode.flatten(1).index_select(1, at) for at in (own, other))
+        one, two = (vectors.flatten(3).index_select(3, at) for at in (own, other))
+        table = edge_bits(_EDGE_BITS, _EDGE_BITS_PER_OCTAVE, mode.device)
+        each = table[(one - two).abs().sum(2)]
+        bits = _MODE_BITS * (mode != beside)
+        for i, unused in ((0, SECOND), (1, FIRST)):
+            coded = (mode != unused) & (mode != DIRECT) & (beside != unused)
+            bits = bits + each[:, i] * coded
+        return self._penalty * (bits * there[border].t() * share).sum(1)
 
 
-def _offers(near_mode: Tensor, near: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Of blocks and what lies around them, see ``_rate``: modes (K, N, side, side) and vectors (K,
-    N, 2, 2, side, side) that they may have throughout."""
-    places = [(0, 1), (1, 0), (1, side + 1), (side + 1, 1)]
+@functools.lru_cache(8)
+def _edges(side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Edges of a block: of the (side + 2)^2 cells of it and around it the one that has to be coded
+    and the one beside it, which share of the edge that is, and whether what is beside it is above
+    (0), left, below, right or in the block, where either of them may have to be coded (4)."""
+    wide = side + 2
+    edges: list[tuple[int, int, int]] = []
+    for y in range(1, side + 1):
+        for x in range(1, side + 1):
+            for border, (down, right) in enumerate(((-1, 0), (0, -1), (1, 0), (0, 1))):
+                inside = 1 <= y + down <= side and 1 <= x + right <= side
+                beside = (y + down) * wide + x + right
+                edges.append((y * wide + x, beside, 4 if inside else border))
+    own, other, borders = torch.tensor(edges, device=device).unbind(1)
+    return own, other, torch.where(borders == 4, 0.5, 1.0), borders
+
+
+@functools.lru_cache(8)
+def _offers(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of the (side + 2)^2 cells of a block and those around it the rows and columns of those whose
+    motion it is offered."""
+    end = side + 1
+    places = [(0, 1), (1, 0), (side, end), (end, side)]
     if side > 1:
-        places[2:] = [(side, side + 1), (side + 1, side)]
         places += [(1, 1), (1, side), (side, 1), (side, side)]
-    modes = torch.stack([near_mode[:, y, x] for y, x in places])
-    vectors = torch.stack([near[..., y, x] for y, x in places])
-    wide = (*vectors.shape, side, side)
-    return modes[..., None, None].expand(wide[:2] + wide[4:]), vectors[..., None, None].expand(wide)
+    y, x = torch.tensor(places, device=device).unbind(1)
+    return y, x
 
 
-def _edge(mode: Tensor, vectors: Tensor, other_mode: Tensor, other: Tensor) -> Tensor:
-    """Bits of a line of cells, modes (..., L) and vectors (..., 2, 2, L), next to another."""
-    table = edge_bits(_EDGE_BITS, _EDGE_BITS_PER_OCTAVE, mode.device)
-    bits = _MODE_BITS * (other_mode != mode)
-    each = table[(vectors - other).abs().sum(-2)]
-    for i, unused in ((0, SECOND), (1, FIRST)):
-        coded = (mode != unused) & (mode != DIRECT) & (other_mode != unused)
-        bits = bits + each[..., i, :] * coded
-    return bits.sum(-1)
+def _packed(mode: Tensor, fields: Tensor) -> Tensor:
+    """Modes (B, h, w) and fields (B, 2, h, w, 2) as one number each (B, h, w). Direct motion is
+    the same whatever its vectors."""
+    own = torch.where((mode == DIRECT)[:, None, ..., None], 0, fields)
+    packed = mode
+    for component in own.movedim(1, -1).flatten(-2).unbind(-1):
+        packed = packed * (4 * MAX_VECTOR) + component
+    return packed
 
 
-def _differ(modes: Tensor, vectors: Tensor, mode: Tensor, vector: Tensor) -> Tensor:
-    """Whether the motion of blocks (K, N, side, side), (K, N, 2, 2, side, side) differs from that
-    of others anywhere: (K, N)."""
-    return (modes != mode).flatten(2).any(2) | (vectors != vector).flatten(2).any(2)
+def _errors(left: Tensor) -> Tensor:
+    """Squared error (..., H, W) of parts (..., H/4, W/4)."""
+    return F.avg_pool2d(left.square()[:, None], _PART)[:, 0] * _PART**2
 
 
 def _by_component(fields: Tensor) -> Tensor:
