@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from neurocodec.codec.merging import _Merging, merge
+from neurocodec.codec.merging import _errors, _Merging, merge
 from neurocodec.codec.search import Motion
 from neurocodec.tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, predict
 from neurocodec.tokenizer.patch import luma
@@ -69,6 +69,20 @@ def test_a_block_goes_where_none_of_its_cells_would_alone(side: int) -> None:
     assert torch.equal(merge(found, target, pair, 1e-6, sides=(side,)).fields, found.fields)
 
 
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_block_becomes_direct_with_vectors_of_each_cell(side: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    direct = torch.randint(-9, 9, (1, 2, H, W, 2), generator=generator)
+    found = Motion(torch.full((1, H, W), DIRECT), direct.clone())
+    pair = references((-2, 0), (1, 0))
+    target = sum(predict(pair, found.mode, found.fields)) / 2
+    found.mode[0, side : 2 * side, 4 : 4 + side] = FIRST
+    found.fields[0, :, side : 2 * side, 4 : 4 + side] = torch.tensor([[[[30, 0]]], [[[0, 0]]]])
+    merged = merge(found, target, pair, PENALTY, direct, sides=(side,))
+    assert (merged.mode == DIRECT).all()
+    assert torch.equal(merged.fields, direct)
+
+
 def test_blocks_of_both_corners_are_asked() -> None:
     """Of 7 x 11 cells, not of whole blocks: counted from the top left, then from the other."""
     for row, column in ((0, 0), (5, 9)):
@@ -99,6 +113,7 @@ def test_the_error_of_the_picture_is_known_throughout(side: int) -> None:
         predicted = sum(predict(pair, merging.mode, merging.fields)) / 2
         expected = luma(target) - luma(predicted)
         torch.testing.assert_close(merging._left[:, 4:-4, 4:-4], expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(merging._parts, _errors(merging._left))
     assert (merging.mode != mode).any()
 
 
