@@ -146,11 +146,11 @@ def choose(
     offsets: list[Offsets | None] = []
     found = []
     for x, target, shape in zip(_samples(planes), _samples(source), _SHAPES, strict=True):
-        offset = None
+        offset, before = None, _errors(x, target, shape, weight)
         if not intra:
-            offset, x = _choose_offsets(x, target, shape, step, penalty, weight)
+            offset, x, before = _choose_offsets(x, before, target, shape, step, penalty, weight)
         offsets.append(offset)
-        found.append(_choose(x, target, shape, step, penalty, weight, smooth))
+        found.append(_choose(x, before, target, shape, step, penalty, weight, smooth))
     of_y, of_u, of_v = found
     strengths = of_y.strength, of_u.strength, of_v.strength
     by = LoopFilter(
@@ -160,17 +160,18 @@ def choose(
 
 
 def _choose_offsets(
-    x: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float, weight: Tensor | None
-) -> tuple[Offsets | None, Tensor]:
+    x: Tensor, before: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float,
+    weight: Tensor | None,
+) -> tuple[Offsets | None, Tensor, Tensor]:  # fmt: skip
     """Those of the size of blocks that is best, if any is better than none, and the plane with
-    them."""
+    them and its errors, which are ``before`` without."""
     h, w = (side // shape.cell for side in x.shape)
     mean = F.avg_pool2d((target.float() - x.float())[None, None], shape.cell)  # of cells
     worth = torch.ones_like(mean) if weight is None else weight[None]
     worth = worth * (shape.worth * shape.cell**2)
     unit, dear = 255 * step * OFFSET_STEPS, _OFFSET_DEAR * penalty
-    best: tuple[Offsets | None, Tensor] = None, x
-    least = shape.worth * float(_errors(x, target, shape, weight).sum())
+    best: tuple[Offsets | None, Tensor, Tensor] = None, x, before
+    least = shape.worth * float(before.sum())
     for n in OFFSET_BLOCKS:
         rows, columns = blocks_of((h, w), n)
         margin = (0, columns * n - w, 0, rows * n - h)
@@ -185,10 +186,10 @@ def _choose_offsets(
             continue
         offsets = (size * value.sign()).long().cpu().numpy()
         plane = moved(x, offsets, shape, step)
-        error = _errors(plane, target, shape, weight).sum()
-        found = shape.worth * float(error) + dear * float(_offset_bits(size, size > 0).sum())
+        errors = _errors(plane, target, shape, weight)
+        found = shape.worth * float(errors.sum()) + dear * float(_offset_bits(size, size > 0).sum())
         if found < least:
-            best, least = (offsets, plane), found
+            best, least = (offsets, plane, errors), found
     return best
 
 
@@ -211,11 +212,11 @@ class _Try:
 
 
 def _choose(
-    x: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float, weight: Tensor | None,
-    smooth: bool,
+    x: Tensor, before: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float,
+    weight: Tensor | None, smooth: bool,
 ) -> _Try:  # fmt: skip
-    """The best of what is tried: two of the three strengths, and luma's better one wide."""
-    before = _errors(x, target, shape, weight)
+    """The best of what is tried: two of the three strengths, and luma's better one wide. before:
+    errors of the plane."""
 
     def tried(strength: int, plane: Tensor, wide: bool = False) -> _Try:
         after = _errors(plane, target, shape, weight)

@@ -22,14 +22,14 @@ from ..tokenizer.motion import (
     BOTH,
     DIRECT,
     FIRST,
-    MAX_VECTOR,
     SECOND,
     Reference,
     overlap_add,
+    overlap_whole,
     overlapped_window,
 )
 from ..tokenizer.patch import luma
-from .search import Motion, edge_bits, worth
+from .search import VECTOR_BASE, Motion, edge_bits, packed, ringed, worth
 
 # Bits for each two neighbours of different modes, and vectors, and for the size of the difference
 _MODE_BITS, _EDGE_BITS, _EDGE_BITS_PER_OCTAVE = 4.0, 2.0, 0.3
@@ -71,7 +71,7 @@ class _Merging:
     ) -> None:  # fmt: skip
         self.mode, self.fields = motion.mode.clone(), motion.fields.clone()
         self._references, self._penalty = references, penalty
-        self._direct = None if direct is None else _by_component(direct)
+        self._direct = None if direct is None else direct.movedim(-1, 2)
         b, h, w = self.mode.shape
         self._weight = torch.ones(b, h, w, device=target.device) if weight is None else weight
         self._window = _weights(h, w, target.device)
@@ -106,24 +106,24 @@ class _Merging:
             return _tiles(x[..., unit * row :, unit * column :], size, 2 * side * unit)
 
         # one number for the motion of each cell
-        keys = tiles(_ringed(_packed(self.mode, self.fields)), 1, side + 2)
-        differ = (keys != keys[..., 1:2, 1:2]).flatten(-2) & _cross(side, keys.device)
-        at = differ.any(-1).nonzero()
-        clip, i, j = at.unbind(1)
-        near_key = keys[clip, i, j]
+        keys = tiles(ringed(_keys(self.mode, self.fields)), 1, side + 2)
         y, x = _offers(side, keys.device)
-        key = near_key[:, y, x].t()
         inner = slice(1, side + 1)
-        wanted = (key[..., None, None] != near_key[:, inner, inner]).flatten(2).any(2)
-        for k in range(1, len(key)):
-            wanted[k] &= (key[:k] != key[k]).all(0)
-        which, block = wanted.nonzero().unbind(1)
-        if not len(block):
+        offers = keys[..., y, x].movedim(-1, 0)
+        wanted = (offers[..., None, None] != keys[..., inner, inner]).flatten(-2).any(-1)
+        for k in range(1, len(offers)):
+            wanted[k] &= (offers[:k] != offers[k]).all(0)
+        at = wanted.any(0).nonzero()
+        if not len(at):
             return
+        clip, i, j = at.unbind(1)
+        wanted = wanted[:, clip, i, j]
+        which, block = wanted.nonzero().unbind(1)
 
         first = at * at.new_tensor([1, 2 * side, 2 * side]) + at.new_tensor([0, row, column])
-        near_mode = tiles(_ringed(self.mode), 1, side + 2)[clip, i, j]
-        near = tiles(_ringed(_by_component(self.fields)), 1, side + 2)[clip, :, :, i, j]
+        near_mode = tiles(ringed(self.mode), 1, side + 2)[clip, i, j]
+        fields = ringed(self.fields.movedim(1, 3)).movedim((3, 4), (1, 2))
+        near = tiles(fields, 1, side + 2)[clip, :, :, i, j]
         # errors of the block's cells and those around, whose samples outside of its windows stay
         cells = F.pad(F.avg_pool2d(self._parts[:, None, 1:-1, 1:-1], 2) * 4, (1, 1, 1, 1))[:, 0]
         around = tiles(cells, 1, side + 2)[clip, i, j]
@@ -141,7 +141,8 @@ class _Merging:
         vectors[..., inner, inner] = vector[..., None, None]
         if self._direct is not None:
             direct = (offered == DIRECT).nonzero()[:, 0]
-            theirs = tiles(self._direct, 1, side)[clip, :, :, i, j][block[direct]]
+            of = block[direct]
+            theirs = tiles(self._direct, 1, side)[clip[of], :, :, i[of], j[of]]
             vectors[direct, ..., inner, inner] = theirs
         rate = self._rate(mode, vectors, first[block])
         kept = (rate + least[block] < cost[block]).nonzero()[:, 0]
@@ -157,7 +158,7 @@ class _Merging:
         left_tiles = tiles(self._left, _CELL, (side + 1) * _CELL)
         left = left_tiles[tuple(at[block].unbind(1))] + change
         parts = _errors(left)
-        costs = cost.new_full(key.shape, torch.inf)
+        costs = cost.new_full(wanted.shape, torch.inf)
         costs[which, block] = self._worth(rest[block] + _by_cell(parts), weight[block]) + rate
         best_cost, best = costs.min(0)
         taken = (best_cost < cost)[block] & (best[block] == which)
@@ -182,12 +183,8 @@ class _Merging:
         change = self._blocks.view(-1, _SIDE, _SIDE).index_select(0, flat)
         at = torch.stack(places, -1).flatten(0, 2)
         found = self._look(at, mode.flatten(), vectors.flatten(0, 2))
-        change = ((change - found) * window).view(n, side, side, 2, _CELL, 2, _CELL)
-        out = change.new_zeros(n, side + 1, _CELL, side + 1, _CELL)
-        for i in (0, 1):
-            for j in (0, 1):
-                out[:, i : side + i, :, j : side + j] += change[:, :, :, i, :, j].transpose(2, 3)
-        return out.flatten(3).flatten(1, 2), found.view(n, side, side, _SIDE, _SIDE)
+        change = ((change - found) * window).view(n, side, side, _SIDE, _SIDE)
+        return overlap_whole(change), found.view_as(change)
 
     def _rate(self, mode: Tensor, vectors: Tensor, first: Tensor) -> Tensor:
         """Squared error that must be saved for the edges of blocks at cells (N, 3), by modes (N,
@@ -237,38 +234,16 @@ def _offers(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return y, x
 
 
-def _packed(mode: Tensor, fields: Tensor) -> Tensor:
+def _keys(mode: Tensor, fields: Tensor) -> Tensor:
     """Modes (B, h, w) and fields (B, 2, h, w, 2) as one number each (B, h, w). Direct motion is
     the same whatever its vectors."""
-    own = torch.where((mode == DIRECT)[:, None, ..., None], 0, fields)
-    packed = mode
-    for component in own.movedim(1, -1).flatten(-2).unbind(-1):
-        packed = packed * (4 * MAX_VECTOR) + component
-    return packed
+    first, second = packed(fields.masked_fill((mode == DIRECT)[:, None, ..., None], 0)).unbind(1)
+    return (mode * VECTOR_BASE**2 + first) * VECTOR_BASE**2 + second
 
 
 def _errors(left: Tensor) -> Tensor:
     """Squared error (..., H, W) of parts (..., H/4, W/4)."""
     return F.avg_pool2d(left.square()[:, None], _PART)[:, 0] * _PART**2
-
-
-def _by_component(fields: Tensor) -> Tensor:
-    """(B, 2, h, w, 2) -> (B, 2, 2, h, w), a view."""
-    return fields.movedim(-1, 2)
-
-
-def _ringed(x: Tensor) -> Tensor:
-    """(..., h, w), continued by its edge by one cell on each side."""
-    x = torch.cat([x[..., :1, :], x, x[..., -1:, :]], -2)
-    return torch.cat([x[..., :1], x, x[..., -1:]], -1)
-
-
-@functools.lru_cache(8)
-def _cross(side: int, device: torch.device) -> Tensor:
-    """Which of (side + 2)^2 cells are a block's or next to it, flat: all but the corners."""
-    out = torch.ones(side + 2, side + 2, dtype=torch.bool, device=device)
-    out[:: side + 1, :: side + 1] = False
-    return out.flatten()
 
 
 @functools.lru_cache(8)

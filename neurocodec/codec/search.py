@@ -29,6 +29,7 @@ EDGE_BITS_PER_OCTAVE = 0.35
 # Error of a cell, in bits it is worth, above which its residual will be coded: from there on a
 # doubling of the error costs no more distortion, but some bits.
 CODED_BITS = 25.0
+VECTOR_BASE = 4 * MAX_VECTOR  # of packed vectors
 SIZES = (64, 32, 16, 8)  # of blocks
 MODE_BITS = 4.5  # for each neighbour of another mode
 _NEXT_TO = ((0, 1), (1, 0), (1, 2), (2, 1))  # neighbours in a padded grid, y and x
@@ -87,12 +88,17 @@ def _grid(flow: Tensor, size: int) -> Tensor:
     return (mean.permute(0, 2, 3, 1) * 4).round().long()
 
 
+def ringed(field: Tensor) -> Tensor:
+    """A field (B, h, w, ...), continued by its edge by one cell on each side."""
+    field = torch.cat([field[:, :1], field, field[:, -1:]], 1)
+    return torch.cat([field[:, :, :1], field, field[:, :, -1:]], 2)
+
+
 def neighbours(field: Tensor) -> list[Tensor]:
     """Of a field (B, h, w, ...) those of the neighbours left, above, below and right; edges see
     themselves."""
     h, w = field.shape[1:3]
-    padded = torch.cat([field[:, :1], field, field[:, -1:]], 1)
-    padded = torch.cat([padded[:, :, :1], padded, padded[:, :, -1:]], 2)
+    padded = ringed(field)
     return [padded[:, y : y + h, x : x + w] for y, x in _NEXT_TO]
 
 
@@ -129,9 +135,9 @@ def _bits(field: Tensor, neighbours: list[Tensor]) -> Tensor:
     return each[0] + each[1] + each[2] + each[3]
 
 
-def _packed(field: Tensor) -> Tensor:
+def packed(field: Tensor) -> Tensor:
     """Vectors (..., 2) -> one number each (...)."""
-    return field[..., 0] * (4 * MAX_VECTOR) + field[..., 1]
+    return field[..., 0] * VECTOR_BASE + field[..., 1]
 
 
 @functools.lru_cache(4)
@@ -195,10 +201,10 @@ class _Search:
         # what would not pay even without any error need not be looked at, nor what was already
         wanted = rate < self._cost
         if not distinct:
-            packed = _packed(offered)
-            wanted &= packed != _packed(self.field)
+            key = packed(offered)
+            wanted &= key != packed(self.field)
             for i in range(1, len(fields)):
-                wanted[i] &= (packed[:i] != packed[i]).all(0)
+                wanted[i] &= (key[:i] != key[i]).all(0)
         if where is not None:
             wanted &= where
         # selecting by one index is much faster than by four

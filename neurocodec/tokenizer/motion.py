@@ -147,6 +147,13 @@ def overlapped_window(h: int, w: int, block: int) -> tuple[Tensor, Tensor]:
 
 def overlap_add(windows: Tensor) -> Tensor:
     """Add overlapping windows (B, h, w, 2n, 2n) at stride n -> (B, h n, w n)."""
+    _, h, w, size, _ = windows.shape
+    n = size // 2
+    return overlap_whole(windows)[:, n // 2 : n // 2 + h * n, n // 2 : n // 2 + w * n]
+
+
+def overlap_whole(windows: Tensor) -> Tensor:
+    """As :func:`overlap_add`, with all that windows reach: (B, (h + 1) n, (w + 1) n)."""
     b, h, w, size, _ = windows.shape
     n = size // 2
     x = windows.reshape(b, h, w, 2, n, 2, n)
@@ -154,8 +161,7 @@ def overlap_add(windows: Tensor) -> Tensor:
     for i in (0, 1):
         for j in (0, 1):
             out[:, i : h + i, :, j : w + j] += x[:, :, :, i, :, j].transpose(2, 3)
-    out = out.view(b, (h + 1) * n, (w + 1) * n)
-    return out[:, n // 2 : n // 2 + h * n, n // 2 : n // 2 + w * n]
+    return out.view(b, (h + 1) * n, (w + 1) * n)
 
 
 def compensate(reference: Reference, field: Tensor) -> Tensor:
