@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -41,14 +40,3 @@ def has_fast_bf16(device: torch.device) -> bool:
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """bf16 autocast where it is fast, nothing elsewhere."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bf16(device))
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """For many small operations: of several threads, most would wait to be woken."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -34,13 +34,13 @@ from ..threads import ahead, free_memory, processors, share_of
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
 from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
+from .effort import EFFORTS, Effort
 from .entropy_process import EntropyProcess, pays
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd
 from .jobs import Jobs, Setting, jobs_that_pay, tokenize
-from .picture_encoder import DEFAULT_TUNE, EFFORTS, GRAIN, TUNES
+from .picture_encoder import DEFAULT_TUNE, GRAIN, TUNES
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
-from .search import Effort
 from .tokens import EntropyModel, PictureTokens
 
 logger = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.structure import ANCHOR, Picture
 from ..media.frame import Frame
 from ..tokenizer.motion_model import MotionTokenizer
+from .effort import EFFORTS, Effort
 from .frames import GopEnd, gop_starts, pad_planes
 from .lookahead import LONG, Thumbnail, is_still, mini_gop_length, thumbnail
-from .picture_encoder import EFFORTS, PictureEncoder
-from .search import Effort
+from .picture_encoder import PictureEncoder
 from .temporal_filter import TemporalFilter
 from .tokens import DEFAULT_SCALES, EntropyModel, LatentTokens, PictureTokens, before_of, grid_of
 from .trial import best_length

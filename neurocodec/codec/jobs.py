@@ -26,12 +26,10 @@ from ..errors import Error
 from ..media.frame import Frame
 from .control import Events, GopTrier, Items, whole_gops
 from .decoder import decode_gop
+from .effort import EFFORTS, Effort
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd, Planes
-from .gop_stream import tokenize_pictures
 from .latents import tokenize as tokenize_latents
-from .picture_encoder import EFFORTS
-from .search import Effort
 from .tokens import EntropyModel
 
 T = TypeVar("T")
@@ -59,6 +57,8 @@ def tokenize(
     """Frames and sound to tokens, GopEnds and sound. networks: of the bundle, on the device.
     skip: frames that are coded already. entropy, steps: what the tokens will be coded by."""
     if bundle.is_motion:
+        from .gop_stream import tokenize_pictures  # with a compiler, which a decoder can do without
+
         return tokenize_pictures(
             events, networks, step, header.gop_frames, device, effort, find_cuts, masking=masking,
             skip=skip, entropy=entropy, steps=steps,

@@ -5,37 +5,33 @@ that overlap (``tokenizer/motion.py``), and what modes and vectors cost depends 
 neighbours have at last. So blocks of several cells, then cells, are offered the motion of their
 neighbours once more, and blocks that of their own corners, with the error of the picture as it will
 be predicted, all other cells given (iterated as in Orchard and Sullivan, IEEE Trans. Image
-Processing 3(5), 1994). A block at once can go where none of its cells would alone. Windows of every
-second block of every second row have no sample in common: a quarter of all blocks is asked at once.
+Processing 3(5), 1994). A block at once can go where none of its cells would alone.
+
+Samples, fields and errors are those of ``block_search.py``. What is left of a picture to predict,
+and what windows reach, has half a cell more on each side: (H + 8, W + 8).
 """
 
 from __future__ import annotations
 
-import functools
-
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ..compiled import compiled
 from ..tokenizer.config import SPATIAL_STRIDE
-from ..tokenizer.motion import (
-    BOTH,
-    DIRECT,
-    FIRST,
-    SECOND,
-    Reference,
-    overlap_add,
-    overlap_whole,
-    overlapped_window,
-)
+from ..tokenizer.motion import DIRECT, FIRST, SECOND, Reference, overlapped_window
 from ..tokenizer.patch import luma
-from .search import VECTOR_BASE, Motion, edge_bits, packed, ringed, worth
+from .block_search import Floats, Samples, Vectors, place, worth
+from .search import CODED_BITS, SCALE, Motion, edge_bits, levels, samples_of
 
 # Bits for each two neighbours of different modes, and vectors, and for the size of the difference
 _MODE_BITS, _EDGE_BITS, _EDGE_BITS_PER_OCTAVE = 4.0, 2.0, 0.3
 _CELL = SPATIAL_STRIDE
+_HALF = _CELL // 2
 _SIDE = 2 * _CELL  # of a window
-_PART = _CELL // 2  # cells and windows are whole numbers of parts of this side
+_OUTSIDE = 255  # mode of what is outside of the picture
+Modes = NDArray[np.uint8]
 
 
 def merge(
@@ -49,220 +45,305 @@ def merge(
 ) -> Motion:
     """Motion of a picture with blocks merged. Arguments are those of ``search``; sides: of the
     blocks, in cells, that are asked in turn."""
-    merging = _Merging(motion, luma(planes), references, penalty, direct, weight)
-    h, w = merging.mode.shape[1:]
-    for turn, side in enumerate(sides):
-        # whole blocks alone: counted from the top left, then from the bottom right
-        rows, columns = (h % side, w % side) if turn % 2 else (0, 0)
-        for row in (rows, rows + side):
-            for column in (columns, columns + side):
-                if row + side <= h and column + side <= w:
-                    merging.ask(side, row, column)
-    return Motion(merging.mode, merging.fields)
+    target, (h, w) = luma(planes), motion.mode.shape[1:]
+    modes, fields = [], []
+    pairs = zip(*(samples_of(r) for r in references), strict=True)
+    for k, (first, second) in enumerate(pairs):
+        picture = _Merging(
+            motion.mode[k], motion.fields[k], levels(target[k]), (first, second), penalty,
+            None if direct is None else direct[k], None if weight is None else weight[k],
+        )  # fmt: skip
+        for turn, side in enumerate(sides):
+            # whole blocks alone: counted from the top left, then from the bottom right
+            picture.ask(side, *((h % side, w % side) if turn % 2 else (0, 0)))
+        modes.append(picture.mode)
+        fields.append(picture.fields.transpose(2, 0, 1, 3))
+    device = motion.mode.device
+    mode, field = (torch.from_numpy(np.stack(x)).long().to(device) for x in (modes, fields))
+    return Motion(mode, field)
 
 
 class _Merging:
-    """Vectors of blocks and of what lies around them are (..., 2, 2, rows, columns) here: by
-    reference, then x and y."""
+    """A picture while blocks merge. mode: (h, w), fields: (h, w, 2, 2), by reference, then x, y."""
 
     def __init__(
-        self, motion: Motion, target: Tensor, references: tuple[Reference, Reference],
+        self, mode: Tensor, fields: Tensor, target: Samples, samples: tuple[Samples, Samples],
         penalty: float, direct: Tensor | None, weight: Tensor | None,
     ) -> None:  # fmt: skip
-        self.mode, self.fields = motion.mode.clone(), motion.fields.clone()
-        self._references, self._penalty = references, penalty
-        self._direct = None if direct is None else direct.movedim(-1, 2)
-        b, h, w = self.mode.shape
-        self._weight = torch.ones(b, h, w, device=target.device) if weight is None else weight
-        self._window = _weights(h, w, target.device)
-        at = torch.ones_like(self.mode).nonzero()
-        vectors = self.fields.movedim(1, 3).reshape(-1, 2, 2)
-        self._blocks = self._look(at, self.mode.flatten(), vectors).view(b, h, w, _SIDE, _SIDE)
-        predicted = overlap_add(self._blocks * self._window)
-        self._left = F.pad(target - predicted, (_PART,) * 4)  # (B, 8 h + 8, 8 w + 8)
-        self._parts = _errors(self._left)
-
-    def _look(self, at: Tensor, mode: Tensor, vectors: Tensor) -> Tensor:
-        """Windows (N, side, side) that cells at (N, 3) have with modes (N), vectors (N, 2, 2)."""
-        out = torch.zeros(len(at), _SIDE, _SIDE, device=at.device)
-        for i, other in ((0, SECOND), (1, FIRST)):
-            used = (mode != other).nonzero()[:, 0]
-            if len(used):
-                luma_of = self._references[i].luma
-                windows = luma_of.windows(vectors[used, i], _CELL, _SIDE, at=at[used])
-                out.index_add_(0, used, windows)
-        return out * torch.where(mode >= BOTH, 0.5, 1.0)[:, None, None]
-
-    def _worth(self, errors: Tensor, weight: Tensor) -> Tensor:
-        """Of the errors of the cells of blocks and those around (N, side + 2, side + 2)."""
-        return worth(errors * weight, _CELL, self._penalty).sum((1, 2))
+        """direct: fields (2, h, w, 2). Others as of ``search``."""
+        h, w = mode.shape
+        self.mode, self.fields = mode.byte().cpu().numpy(), _by_cell(fields)
+        self._samples, self._penalty = samples, penalty * SCALE
+        self._direct = np.zeros((0, w, 2, 2), np.int32) if direct is None else _by_cell(direct)
+        ones = np.ones((h, w), np.float32)
+        self._weight = ones if weight is None else weight.float().cpu().numpy()
+        window, norm = overlapped_window(h, w, _CELL)
+        self._window = window.numpy(), np.pad(norm.numpy(), _HALF)
+        self.left = np.pad(target.astype(np.float32), _HALF)
+        self._windows = _predicted(self.mode, self.fields, *samples, *self._window, self.left)
+        self.errors = errors_of(self.left)
 
     def ask(self, side: int, row: int, column: int) -> None:
-        """Offer every second block of every second row of blocks, from the one at a cell on, what
-        its neighbours have."""
-
-        def tiles(x: Tensor, unit: int, size: int) -> Tensor:
-            """Of x with so many samples a cell: what belongs to each of those blocks, a view."""
-            return _tiles(x[..., unit * row :, unit * column :], size, 2 * side * unit)
-
-        # one number for the motion of each cell
-        keys = tiles(ringed(_keys(self.mode, self.fields)), 1, side + 2)
-        y, x = _offers(side, keys.device)
-        inner = slice(1, side + 1)
-        offers = keys[..., y, x].movedim(-1, 0)
-        wanted = (offers[..., None, None] != keys[..., inner, inner]).flatten(-2).any(-1)
-        for k in range(1, len(offers)):
-            wanted[k] &= (offers[:k] != offers[k]).all(0)
-        at = wanted.any(0).nonzero()
-        if not len(at):
-            return
-        clip, i, j = at.unbind(1)
-        wanted = wanted[:, clip, i, j]
-        which, block = wanted.nonzero().unbind(1)
-
-        first = at * at.new_tensor([1, 2 * side, 2 * side]) + at.new_tensor([0, row, column])
-        near_mode = tiles(ringed(self.mode), 1, side + 2)[clip, i, j]
-        fields = ringed(self.fields.movedim(1, 3)).movedim((3, 4), (1, 2))
-        near = tiles(fields, 1, side + 2)[clip, :, :, i, j]
-        # errors of the block's cells and those around, whose samples outside of its windows stay
-        cells = F.pad(F.avg_pool2d(self._parts[:, None, 1:-1, 1:-1], 2) * 4, (1, 1, 1, 1))[:, 0]
-        around = tiles(cells, 1, side + 2)[clip, i, j]
-        part_tiles = tiles(self._parts, 2, 2 * side + 2)
-        rest = (around - _by_cell(part_tiles[clip, i, j])).clamp_min(0)
-        weight = tiles(F.pad(self._weight, (1, 1, 1, 1)), 1, side + 2)[clip, i, j]
-        cost = self._worth(around, weight) + self._rate(near_mode, near, first)
-        least = self._worth(rest, weight)  # without any error in its windows
-
-        y, x = y[which], x[which]
-        mode, vectors = near_mode[block], near[block]
-        rows = torch.arange(len(y), device=y.device)
-        offered, vector = mode[rows, y, x], vectors[rows, :, :, y, x]
-        mode[:, inner, inner] = offered[:, None, None]
-        vectors[..., inner, inner] = vector[..., None, None]
-        if self._direct is not None:
-            direct = (offered == DIRECT).nonzero()[:, 0]
-            of = block[direct]
-            theirs = tiles(self._direct, 1, side)[clip[of], :, :, i[of], j[of]]
-            vectors[direct, ..., inner, inner] = theirs
-        rate = self._rate(mode, vectors, first[block])
-        kept = (rate + least[block] < cost[block]).nonzero()[:, 0]
-        if not len(kept):
-            return
-        which, block, rate = which[kept], block[kept], rate[kept]
-        mode = mode[kept][:, inner, inner]
-        vectors = vectors[kept][..., inner, inner].permute(0, 3, 4, 1, 2)
-        offset = torch.arange(side, device=at.device)
-        clips, ys, xs = first[block][:, :, None, None].unbind(1)
-        places = torch.broadcast_tensors(clips, ys + offset[:, None], xs + offset)
-        change, found = self._change(places, mode, vectors)
-        left_tiles = tiles(self._left, _CELL, (side + 1) * _CELL)
-        left = left_tiles[tuple(at[block].unbind(1))] + change
-        parts = _errors(left)
-        costs = cost.new_full(wanted.shape, torch.inf)
-        costs[which, block] = self._worth(rest[block] + _by_cell(parts), weight[block]) + rate
-        best_cost, best = costs.min(0)
-        taken = (best_cost < cost)[block] & (best[block] == which)
-        here = tuple(place[taken] for place in places)
-        self.mode[here] = mode[taken]
-        self.fields.movedim(1, 3)[here] = vectors[taken]
-        self._blocks[here] = found[taken]
-        there = tuple(at[block[taken]].unbind(1))
-        left_tiles[there], part_tiles[there] = left[taken], parts[taken]
-
-    def _change(
-        self, places: tuple[Tensor, ...], mode: Tensor, vectors: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What is left of blocks gains by modes (N, side, side) and vectors (N, side, side, 2, 2)
-        of their cells at places, clip, row and column: (N, 8 side + 8, 8 side + 8). And windows."""
-        n, side, _ = mode.shape
-        h, w = self.mode.shape[1:]
-        clip, y, x = places
-        flat = (y * w + x).flatten()  # selecting by one index is fast
-        window = self._window.view(-1, _SIDE, _SIDE).index_select(0, flat)
-        flat = (clip * (h * w)).flatten() + flat
-        change = self._blocks.view(-1, _SIDE, _SIDE).index_select(0, flat)
-        at = torch.stack(places, -1).flatten(0, 2)
-        found = self._look(at, mode.flatten(), vectors.flatten(0, 2))
-        change = ((change - found) * window).view(n, side, side, _SIDE, _SIDE)
-        return overlap_whole(change), found.view_as(change)
-
-    def _rate(self, mode: Tensor, vectors: Tensor, first: Tensor) -> Tensor:
-        """Squared error that must be saved for the edges of blocks at cells (N, 3), by modes (N,
-        side + 2, side + 2) and vectors (N, 2, 2, side + 2, side + 2) in them and around: (N)."""
-        h, w = self.mode.shape[1:]
-        side = mode.shape[-1] - 2
-        own, other, share, border = _edges(side, mode.device)
-        _, y, x = first.unbind(1)
-        there = torch.stack([y > 0, x > 0, y + side < h, x + side < w, y >= 0])
-        mode, beside = (mode.flatten(1).index_select(1, at) for at in (own, other))
-        one, two = (vectors.flatten(3).index_select(3, at) for at in (own, other))
-        table = edge_bits(_EDGE_BITS, _EDGE_BITS_PER_OCTAVE, mode.device)
-        each = table[(one - two).abs().sum(2)]
-        bits = _MODE_BITS * (mode != beside)
-        for i, unused in ((0, SECOND), (1, FIRST)):
-            coded = (mode != unused) & (mode != DIRECT) & (beside != unused)
-            bits = bits + each[:, i] * coded
-        return self._penalty * (bits * there[border].t() * share).sum(1)
+        """Offer blocks, from the one at a cell on, what their neighbours have."""
+        _ask(
+            self.mode, self.fields, *self._samples, self._direct, self._weight, *self._window,
+            self._windows, self.left, self.errors, side, row, column, self._penalty, CODED_BITS,
+            _MODE_BITS, edge_bits(_EDGE_BITS, _EDGE_BITS_PER_OCTAVE),
+        )  # fmt: skip
 
 
-@functools.lru_cache(8)
-def _edges(side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Edges of a block: of the (side + 2)^2 cells of it and around it the one that has to be coded
-    and the one beside it, which share of the edge that is, and whether what is beside it is above
-    (0), left, below, right or in the block, where either of them may have to be coded (4)."""
-    wide = side + 2
-    edges: list[tuple[int, int, int]] = []
-    for y in range(1, side + 1):
-        for x in range(1, side + 1):
-            for border, (down, right) in enumerate(((-1, 0), (0, -1), (1, 0), (0, 1))):
-                inside = 1 <= y + down <= side and 1 <= x + right <= side
-                beside = (y + down) * wide + x + right
-                edges.append((y * wide + x, beside, 4 if inside else border))
-    own, other, borders = torch.tensor(edges, device=device).unbind(1)
-    return own, other, torch.where(borders == 4, 0.5, 1.0), borders
+def _by_cell(fields: Tensor) -> Vectors:
+    """(2, h, w, 2) -> (h, w, 2, 2), a copy."""
+    return fields.movedim(0, 2).int().contiguous().cpu().numpy().copy()
 
 
-@functools.lru_cache(8)
-def _offers(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of the (side + 2)^2 cells of a block and those around it the rows and columns of those whose
-    motion it is offered."""
-    end = side + 1
-    places = [(0, 1), (1, 0), (side, end), (end, side)]
-    if side > 1:
-        places += [(1, 1), (1, side), (side, 1), (side, side)]
-    y, x = torch.tensor(places, device=device).unbind(1)
-    return y, x
+@compiled
+def _look(
+    first: Samples, second: Samples, i: int, j: int, mode: int, vectors: Vectors, out: Floats
+) -> None:
+    """The window (side, side) that a cell has with a mode and vectors (2, 2)."""
+    y, x = i * _CELL - _HALF, j * _CELL - _HALF
+    phase, top, left = place(first, y, x, int(vectors[0, 0]), int(vectors[0, 1]), _SIDE)
+    other, under, right = place(second, y, x, int(vectors[1, 0]), int(vectors[1, 1]), _SIDE)
+    one = np.float32(0.0 if mode == SECOND else 1.0 if mode == FIRST else 0.5)
+    two = np.float32(1) - one
+    for r in range(_SIDE):
+        a, b = first[phase, top + r], second[other, under + r]
+        for c in range(_SIDE):
+            left_of, right_of = np.uint64(left) + np.uint64(c), np.uint64(right) + np.uint64(c)
+            out[r, c] = one * np.float32(a[left_of]) + two * np.float32(b[right_of])
 
 
-def _keys(mode: Tensor, fields: Tensor) -> Tensor:
-    """Modes (B, h, w) and fields (B, 2, h, w, 2) as one number each (B, h, w). Direct motion is
-    the same whatever its vectors."""
-    first, second = packed(fields.masked_fill((mode == DIRECT)[:, None, ..., None], 0)).unbind(1)
-    return (mode * VECTOR_BASE**2 + first) * VECTOR_BASE**2 + second
+@compiled
+def _predicted(
+    mode: Modes, fields: Vectors, first: Samples, second: Samples, window: Floats, norm: Floats,
+    left: Floats,
+) -> Floats:  # fmt: skip
+    """The windows of all cells (h, w, side, side), which are taken away from what is left."""
+    h, w = mode.shape
+    out = np.empty((h, w, _SIDE, _SIDE), np.float32)
+    for i in range(h):
+        for j in range(w):
+            by = out[i, j]
+            _look(first, second, i, j, mode[i, j], fields[i, j], by)
+            for r in range(_SIDE):
+                to, scale = left[_CELL * i + r], norm[_CELL * i + r]
+                for c in range(_SIDE):
+                    x = np.uint64(_CELL * j) + np.uint64(c)
+                    to[x] -= scale[x] * window[r, c] * by[r, c]
+    return out
 
 
-def _errors(left: Tensor) -> Tensor:
-    """Squared error (..., H, W) of parts (..., H/4, W/4)."""
-    return F.avg_pool2d(left.square()[:, None], _PART)[:, 0] * _PART**2
+@compiled
+def errors_of(left: Floats) -> Floats:
+    """Squared error of cells, (h, w)."""
+    h, w = left.shape[0] // _CELL - 1, left.shape[1] // _CELL - 1
+    out = np.zeros((h, w), np.float32)
+    for y in range(h * _CELL):
+        for x in range(w * _CELL):
+            out[y // _CELL, x // _CELL] += left[y + _HALF, x + _HALF] ** 2
+    return out
 
 
-@functools.lru_cache(8)
-def _weights(h: int, w: int, device: torch.device) -> Tensor:
-    """Of the samples of each cell's window in the prediction: (h, w, side, side)."""
-    window, norm = overlapped_window(h, w, _CELL)
-    return (_tiles(F.pad(norm, (_PART,) * 4), _SIDE, _CELL) * window).contiguous().to(device)
+@compiled
+def _of_cells(left: Floats, out: Floats) -> None:
+    """Of what is left of a block's windows (8 n + 8, 8 n + 8) the squared error in each of n cells
+    by n and those around, so far as windows reach: (n + 2, n + 2)."""
+    for y in range(len(out)):
+        for x in range(len(out)):
+            out[y, x] = 0
+    for part in range(left.shape[1] // _HALF):
+        x = (part + 1) // 2
+        for r in range(len(left)):
+            row, total = left[r], np.float32(0)
+            for c in range(_HALF):
+                d = row[np.uint64(_HALF * part) + np.uint64(c)]
+                total += d * d
+            out[(r + _HALF) // _CELL, x] += total
 
 
-def _tiles(x: Tensor, side: int, every: int) -> Tensor:
-    """(..., H, W) -> (..., h, w, side, side), a view."""
-    return x.unfold(-2, side, every).unfold(-2, side, every)
+@compiled
+def _rate(mode: Modes, fields: Vectors, mode_bits: float, table: Floats) -> float:
+    """Bits of the edges of a block, by modes (n + 2, n + 2) and vectors (n + 2, n + 2, 2, 2) in it
+    and around; those inside of it count for either side half."""
+    n = len(mode) - 2
+    bits = 0.0
+    for y in range(1, n + 1):
+        for x in range(1, n + 1):
+            for k in range(4):
+                v, u = y + (-1, 0, 0, 1)[k], x + (0, -1, 1, 0)[k]
+                own, other = mode[y, x], mode[v, u]
+                if other == _OUTSIDE:
+                    continue
+                edge = mode_bits if own != other else 0.0
+                for r in range(2):
+                    unused = SECOND if r == 0 else FIRST
+                    if own != unused and own != DIRECT and other != unused:
+                        a, b = fields[y, x, r], fields[v, u, r]
+                        edge += table[abs(a[0] - b[0]) + abs(a[1] - b[1])]
+                bits += edge / 2 if 0 < v <= n and 0 < u <= n else edge
+    return bits
 
 
-def _by_cell(parts: Tensor) -> Tensor:
-    """Sums over the parts of blocks' windows (N, 2 n + 2, 2 n + 2) -> over those of each of (n +
-    2)^2 cells."""
-    for dim in (1, 2):
-        inner = parts.narrow(dim, 1, parts.shape[dim] - 2).unflatten(dim, (-1, 2)).sum(dim + 1)
-        ends = parts.narrow(dim, 0, 1), parts.narrow(dim, parts.shape[dim] - 1, 1)
-        parts = torch.cat([ends[0], inner, ends[1]], dim)
-    return parts
+@compiled
+def _same(mode: Modes, fields: Vectors, y: int, x: int, v: int, u: int) -> bool:
+    """Whether two cells have the same motion. Direct motion is the same whatever its vectors."""
+    if mode[y, x] != mode[v, u]:
+        return False
+    a, b = fields[y, x], fields[v, u]
+    equal = a[0, 0] == b[0, 0] and a[0, 1] == b[0, 1] and a[1, 0] == b[1, 0] and a[1, 1] == b[1, 1]
+    return equal or mode[y, x] == DIRECT
+
+
+@compiled
+def _offers(mode: Modes, fields: Vectors, out: NDArray[np.int64]) -> int:
+    """Of a block's cells and those around (n + 2, n + 2) the places (k, 2) of those whose motion
+    the block is offered: of four around it, and of its corners. Returns how many."""
+    n = len(mode) - 2
+    count = 0
+    for k in range(8 if n > 1 else 4):
+        y, x = (0, 1, n, n + 1, 1, 1, n, n)[k], (1, 0, n + 1, n, 1, n, 1, n)[k]
+        if mode[y, x] == _OUTSIDE:
+            continue
+        wanted = False
+        for v in range(1, n + 1):
+            for u in range(1, n + 1):
+                wanted |= not _same(mode, fields, v, u, y, x)
+        for m in range(count):
+            wanted &= not _same(mode, fields, out[m, 0], out[m, 1], y, x)
+        if wanted:
+            out[count, 0], out[count, 1] = y, x
+            count += 1
+    return count
+
+
+@compiled
+def _worth(errors: Floats, covered: Floats, weight: Floats, knee: float) -> float:
+    """Of a block's cells and those around, (n + 2, n + 2): what is not covered by its windows, and
+    what is. Outside of the picture weights are 0."""
+    total = 0.0
+    for y in range(len(errors)):
+        for x in range(len(errors)):
+            total += worth((errors[y, x] + covered[y, x]) * weight[y, x], knee)
+    return total
+
+
+@compiled
+def _ask(
+    mode: Modes, fields: Vectors, first: Samples, second: Samples, direct: Vectors,
+    weight: Floats, window: Floats, norm: Floats, windows: Floats, left: Floats, errors: Floats,
+    side: int, row: int, column: int, penalty: float, coded_bits: float, mode_bits: float,
+    table: Floats,
+) -> None:  # fmt: skip
+    """Offer blocks, from the one at a cell on, what their neighbours have, one after the other.
+
+    fields: (h, w, 2, 2). direct: the same, or none of them. windows, left and errors are kept up
+    to date.
+    """
+    h, w = mode.shape
+    knee = coded_bits * penalty
+    n, reach = side + 2, _CELL * (side + 1)
+    offers = np.empty((8, 2), np.int64)
+    # of a block and the cells around it, as they are and as they would be
+    modes, vectors = np.empty((2, n, n), np.uint8), np.empty((2, n, n, 2, 2), np.int32)
+    rest, covered, nothing, worths = np.zeros((4, n, n), np.float32)
+    trial = np.empty((2, reach, reach), np.float32)
+    found = np.empty((2, side, side, _SIDE, _SIDE), np.float32)
+    for i in range(row, h - side + 1, side):
+        for j in range(column, w - side + 1, side):
+            for y in range(n):
+                for x in range(n):
+                    v, u = i + y - 1, j + x - 1
+                    inside = 0 <= v < h and 0 <= u < w
+                    modes[0, y, x] = mode[v, u] if inside else _OUTSIDE
+                    worths[y, x] = weight[v, u] if inside else 0
+                    rest[y, x] = errors[v, u] if inside else 0
+                    for r in range(4):
+                        vectors[0, y, x, r // 2, r % 2] = (
+                            fields[v, u, r // 2, r % 2] if inside else 0
+                        )
+            count = _offers(modes[0], vectors[0], offers)
+            if not count:
+                continue
+            for y in range(n):
+                for x in range(n):
+                    modes[1, y, x] = modes[0, y, x]
+                    for r in range(4):
+                        vectors[1, y, x, r // 2, r % 2] = vectors[0, y, x, r // 2, r % 2]
+            there = left[_CELL * i : _CELL * i + reach, _CELL * j : _CELL * j + reach]
+            _of_cells(there, covered)
+            for y in range(n):
+                for x in range(n):
+                    rest[y, x] = max(rest[y, x] - covered[y, x], np.float32(0))
+            cost = _worth(rest, covered, worths, knee)
+            cost += penalty * _rate(modes[0], vectors[0], mode_bits, table)
+            # without any error in the block's windows
+            least = _worth(rest, nothing, worths, knee)
+            best, now = -1, 0
+            for k in range(count):
+                own = modes[0, offers[k, 0], offers[k, 1]]
+                motion = vectors[0, offers[k, 0], offers[k, 1]]
+                _set(modes[1], vectors[1], direct, i, j, own, motion)
+                rate = penalty * _rate(modes[1], vectors[1], mode_bits, table)
+                if rate + least >= cost:
+                    continue
+                for y in range(reach):
+                    for x in range(reach):
+                        trial[now, y, x] = there[y, x]
+                for y in range(side):
+                    for x in range(side):
+                        by = found[now, y, x]
+                        _look(first, second, i + y, j + x, own, vectors[1, y + 1, x + 1], by)
+                        before, at = windows[i + y, j + x], np.uint64(_CELL * x)
+                        for r in range(_SIDE):
+                            to, scale = trial[now, _CELL * y + r], norm[_CELL * (i + y) + r]
+                            for c in range(_SIDE):
+                                part = (
+                                    window[r, c] * scale[np.uint64(_CELL * (j + x)) + np.uint64(c)]
+                                )
+                                to[at + np.uint64(c)] += part * (before[r, c] - by[r, c])
+                _of_cells(trial[now], covered)
+                total = _worth(rest, covered, worths, knee) + rate
+                if total < cost:
+                    cost, best, now = total, k, 1 - now
+            if best < 0:
+                continue
+            own = modes[0, offers[best, 0], offers[best, 1]]
+            motion = vectors[0, offers[best, 0], offers[best, 1]]
+            _set(modes[1], vectors[1], direct, i, j, own, motion)
+            now = 1 - now
+            for y in range(reach):
+                for x in range(reach):
+                    there[y, x] = trial[now, y, x]
+            _of_cells(there, covered)
+            for y in range(n):
+                for x in range(n):
+                    v, u = i + y - 1, j + x - 1
+                    if 0 <= v < h and 0 <= u < w:
+                        errors[v, u] = rest[y, x] + covered[y, x]
+            for y in range(side):
+                for x in range(side):
+                    mode[i + y, j + x] = own
+                    for r in range(4):
+                        fields[i + y, j + x, r // 2, r % 2] = vectors[
+                            1, y + 1, x + 1, r // 2, r % 2
+                        ]
+                    for r in range(_SIDE):
+                        for c in range(_SIDE):
+                            windows[i + y, j + x, r, c] = found[now, y, x, r, c]
+
+
+@compiled
+def _set(
+    modes: Modes, vectors: Vectors, direct: Vectors, i: int, j: int, own: int, motion: Vectors
+) -> None:
+    """Give all cells of a block, and not those around it, one motion. (i, j): where it is."""
+    n = len(modes) - 2
+    for y in range(1, n + 1):
+        for x in range(1, n + 1):
+            modes[y, x] = own
+            for r in range(4):
+                value = motion[r // 2, r % 2]
+                if own == DIRECT and len(direct):
+                    value = direct[i + y - 1, j + x - 1, r // 2, r % 2]
+                vectors[y, x, r // 2, r % 2] = value

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import one_thread
 from ..entropy.field import Field, MotionMemory
 from ..entropy.loop_filter import LoopFilter
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import cell_steps
+from .effort import EFFORTS
 from .loop_filter import choose
 from .merging import merge
 from .pictures import Box, PictureLoop, step_of
-from .search import Effort, search
+from .search import search
 from .tokens import PictureTokens, kind_of
-
-EFFORTS = {
-    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2, merges=(4, 2, 1)),
-    "medium": Effort(),
-    "slow": Effort(rounds=4, trials=1, merges=(4, 2, 1, 1, 1)),
-}
 
 # Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
 # next to no PSNR. For grain there is no temporal filter
@@ -75,16 +68,13 @@ class PictureEncoder(PictureLoop):
     def _search(
         self, picture: Picture, planes: Tensor, penalty: float, weight: Tensor | None
     ) -> Field:
-        first, second = picture.pair
         suggested = self.memory.suggest(picture)
         direct = None
         if suggested is not None:
             direct = torch.from_numpy(suggested.astype(np.int64))[None].to(self.device)
-        with nullcontext() if self._large else one_thread():
-            references = self.references(picture)
-            decoded = self.pictures[first], self.pictures[second]
-            found = search(planes, references, decoded, penalty, direct, self.effort, weight)
-            found = merge(found, planes, references, penalty, direct, weight, self.effort.merges)
+        references = self.references(picture)
+        found = search(planes, references, penalty, direct, self.effort, weight)
+        found = merge(found, planes, references, penalty, direct, weight, self.effort.merges)
         field = Field(
             found.mode[0].cpu().numpy().astype(np.uint8),
             found.fields[0].cpu().numpy().astype(np.int16),

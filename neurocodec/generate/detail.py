@@ -27,7 +27,7 @@ def carried(decoded: Tensor, seen: Tensor, seen_decoded: Tensor) -> Tensor:
     code, real = Reference(seen_decoded), Reference(seen)
     out = []
     for frame in decoded.unbind(2):
-        motion = search(frame, (code, code), (seen_decoded, seen_decoded), PENALTY)
+        motion = search(frame, (code, code), PENALTY)
         field = motion.fields[:, 0]
         error = (frame - compensate(code, field)).square().mean(1, keepdim=True)
         error = F.avg_pool2d(error, 2 * _REACH + 1, 1, _REACH, count_include_pad=False)

@@ -31,7 +31,7 @@ _BLOCK = SPATIAL_STRIDE  # of luma, a cell's
 # Modes of a cell: which references predict it. DIRECT is BOTH, with vectors that need not be coded
 FIRST, SECOND, BOTH, DIRECT = 0, 1, 2, 3
 
-_LUMA_TAPS = torch.tensor(
+LUMA_TAPS = torch.tensor(
     [[0, 0, 0, 64, 0, 0, 0, 0], [-1, 4, -10, 58, 17, -5, 1, 0],
      [-1, 4, -11, 40, 40, -11, 4, -1], [0, 1, -5, 17, 58, -10, 4, -1]]
 ) / 64.0  # fmt: skip
@@ -51,7 +51,7 @@ class Phases:
         before, after = taps.shape[1] // 2 - 1, taps.shape[1] // 2
         self._taps: list[list[float]] = taps.tolist()
         self._margin = margin
-        self._source = F.pad(
+        self.source = F.pad(
             planes[:, None], (margin + before, margin + after) * 2, mode="replicate"
         )[:, 0]
         self._missing = set(range(16))
@@ -63,42 +63,31 @@ class Phases:
         seen[phases.flatten()] = True
         wanted = self._missing.intersection(seen.nonzero().flatten().tolist())
         for x in {phase % 4 for phase in wanted}:
-            columns = _moved(self._source, self._taps[x], -1)
+            columns = _moved(self.source, self._taps[x], -1)
             for phase in wanted & set(range(x, 16, 4)):
                 self._samples[:, phase] = _moved(columns, self._taps[phase // 4], -2)
         self._missing -= wanted
 
-    def windows(
-        self, field: Tensor, stride: int, size: int, every: int = 1, at: Tensor | None = None
-    ) -> Tensor:
-        """Windows of ``size`` around blocks of ``stride``, and of each row and column of them every
-        n-th sample: (B, h, w, size/every, size/every).
-
-        at: instead, of N blocks of a field (N, 2) alone, the places (N, 3): clip, row and column.
-        """
+    def windows(self, field: Tensor, stride: int, size: int) -> Tensor:
+        """Windows of ``size`` around blocks of ``stride``, (B, h, w, size, size)."""
         b, _, height, width = self._samples.shape
+        _, h, w, _ = field.shape
         whole, part = field >> 2, field & 3
         phase = part[..., 1] * 4 + part[..., 0]
         if self._missing:
             self._fill(phase)
         device = field.device
-        if at is None:
-            _, h, w, _ = field.shape
-            clip = torch.arange(b, device=device)[:, None, None]
-            row, column = torch.arange(h, device=device)[:, None], torch.arange(w, device=device)
-        else:
-            clip, row, column = at.unbind(1)
+        clip = torch.arange(b, device=device)[:, None, None]
+        row, column = torch.arange(h, device=device)[:, None], torch.arange(w, device=device)
         start = self._margin - (size - stride) // 2
         y = (row * stride + start + whole[..., 1]).clamp(0, height - size)
         x = (column * stride + start + whole[..., 0]).clamp(0, width - size)
         first = ((phase + 16 * clip) * height + y) * width + x
         # overlapping views, one at every sample: copying them whole is much faster than
         # gathering their samples
-        count, last = size // every, (size - every) * (width + 1)
-        views = self._samples.as_strided(
-            (self._samples.numel() - last, count, count), (1, every * width, every)
-        )
-        return views.index_select(0, first.flatten()).float().view(*first.shape, count, count)
+        last = (size - 1) * (width + 1)
+        views = self._samples.as_strided((self._samples.numel() - last, size, size), (1, width, 1))
+        return views.index_select(0, first.flatten()).float().view(*first.shape, size, size)
 
 
 def _moved(x: Tensor, taps: list[float], dim: int) -> Tensor:
@@ -121,18 +110,8 @@ class Reference:
         """planes: (B, 6, H/2, W/2) in 0..1. dtype: of the interpolated samples, to save memory."""
         samples = luma(planes)
         self.height, self.width = samples.shape[1:]
-        self.luma = Phases(samples, _LUMA_TAPS, MARGIN, dtype)
+        self.luma = Phases(samples, LUMA_TAPS, MARGIN, dtype)
         self.chroma = [Phases(planes[:, k], _CHROMA_TAPS, MARGIN // 2, dtype) for k in (4, 5)]
-
-    def luma_blocks(
-        self, field: Tensor, block: int, every: int = 1, at: Tensor | None = None
-    ) -> Tensor:
-        """Blocks at the grid of ``field`` (B, H/block, W/block, 2), not overlapped, and of each row
-        and column of them every n-th sample: (B, h, w, block/every, block/every).
-
-        at: instead, of N blocks of a field (N, 2) alone, the places (N, 3): clip, row and column.
-        """
-        return self.luma.windows(field, block, block, every, at)
 
 
 @functools.lru_cache(64)

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codec.search import Effort, search
+from ..codec.effort import Effort
+from ..codec.search import search
 from ..entropy.field import Field, MotionMemory
 from ..entropy.structure import Picture, regular
 from ..errors import DataError, InputError
@@ -123,7 +124,7 @@ def search_window(x: Tensor, length: int, step: float) -> tuple[Tensor, Tensor]:
     for picture in regular([length], FRAMES)[1:]:
         a, b = picture.refs
         motion = search(
-            x[:, picture.display], (references[a], references[b]), (x[:, a], x[:, b]),
+            x[:, picture.display], (references[a], references[b]),
             LAMBDA_PER_STEP2 * step**2, _suggested(memories, picture), _EFFORT,
         )  # fmt: skip
         modes.append(motion.mode.byte())

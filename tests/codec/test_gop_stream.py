@@ -9,8 +9,9 @@ import torch
 
 from neurocodec import models
 from neurocodec.codec import gop_stream, trial
+from neurocodec.codec.effort import EFFORTS
 from neurocodec.codec.gop_stream import GopStream
-from neurocodec.codec.picture_encoder import EFFORTS, PictureEncoder
+from neurocodec.codec.picture_encoder import PictureEncoder
 from neurocodec.codec.pictures import Box
 from neurocodec.codec.tokens import DEFAULT_SCALES, PICTURES, EntropyModel, PictureTokens, before_of
 from neurocodec.codec.trial import CELLS, best_length

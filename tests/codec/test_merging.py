@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
-from neurocodec.codec.merging import _errors, _Merging, merge
-from neurocodec.codec.search import Motion
+from neurocodec.codec.block_search import UNIT
+from neurocodec.codec.merging import _Merging, errors_of, merge
+from neurocodec.codec.search import Motion, levels, samples_of
 from neurocodec.tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, predict
 from neurocodec.tokenizer.patch import luma
 from tests.codec.test_search import PENALTY, error, planes, texture
@@ -105,16 +107,20 @@ def test_the_error_of_the_picture_is_known_throughout(side: int) -> None:
     mode = torch.randint(0, 3, (1, h, w), generator=generator)
     used = torch.stack([mode != SECOND, mode != FIRST], 1)[..., None]
     fields = torch.randint(-9, 9, (1, 2, h, w, 2), generator=generator) * used
-    merging = _Merging(Motion(mode, fields), luma(target), pair, PENALTY, None, None)
-    for row, column in ((0, 0), (0, side), (side, 0), (h - side, w - side)):
+    samples = samples_of(pair[0])[0], samples_of(pair[1])[0]
+    y = luma(target)
+    merging = _Merging(mode[0], fields[0], levels(y[0]), samples, PENALTY, None, None)
+    for row, column in ((0, 0), (0, side), (side, 0), (h % side, w % side)):
         if max(row - h, column - w) + side > 0:
             continue
         merging.ask(side, row, column)
-        predicted = sum(predict(pair, merging.mode, merging.fields)) / 2
-        expected = luma(target) - luma(predicted)
-        torch.testing.assert_close(merging._left[:, 4:-4, 4:-4], expected, atol=1e-5, rtol=0)
-        torch.testing.assert_close(merging._parts, _errors(merging._left))
-    assert (merging.mode != mode).any()
+        now = torch.from_numpy(merging.mode).long()[None]
+        vectors = torch.from_numpy(merging.fields).long().movedim(2, 0)[None]
+        left = (y - luma(sum(predict(pair, now, vectors)) / 2))[0] * 255 * UNIT
+        ours = torch.from_numpy(merging.left[4:-4, 4:-4])
+        torch.testing.assert_close(ours, left, atol=1.01, rtol=0)  # samples are rounded
+        np.testing.assert_allclose(merging.errors, errors_of(merging.left), rtol=1e-3)
+    assert (now != mode).any()
 
 
 def test_error_counts_as_windows_overlap() -> None:

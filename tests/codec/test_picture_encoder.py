@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from neurocodec.codec import picture_encoder, pictures
 from neurocodec.codec.picture_encoder import PictureEncoder
-from neurocodec.codec.search import Motion, search
 from neurocodec.entropy.field import Field
 from neurocodec.entropy.structure import Picture, regular
 from neurocodec.tokenizer.config import MOTION_SIZES
@@ -28,27 +26,3 @@ def test_motion_of_an_anchor_must_save_twice_as_much(monkeypatch: pytest.MonkeyP
     for picture in regular([2], 3):
         encoder.encode(picture, torch.full((1, 6, 8, 8), 0.3))
     assert penalties[0] == pytest.approx(2 * penalties[1])
-
-
-@pytest.mark.parametrize(("cells", "threads"), [(16384, 1), (4, 3)])
-def test_search_has_one_thread_unless_pictures_are_large(
-    cells: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-
-    def noting(*args: Any) -> Motion:
-        seen.append(torch.get_num_threads())
-        return search(*args)
-
-    monkeypatch.setattr(picture_encoder, "search", noting)
-    monkeypatch.setattr(pictures, "_LARGE", cells)
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        tokenizer = MotionTokenizer(MOTION_SIZES["tiny"]).eval()
-        encoder = PictureEncoder(tokenizer, (2, 3), 0.1, (64,) * 7, torch.device("cpu"))
-        for picture in regular([1], 2):
-            encoder.encode(picture, torch.full((1, 6, 8, 12), 0.3))
-        assert (seen, torch.get_num_threads()) == ([threads], 3)
-    finally:
-        torch.set_num_threads(before)

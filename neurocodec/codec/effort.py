@@ -1,0 +1,33 @@
+"""How hard an encoder looks, by ``--effort``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .temporal_filter import REACH
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look. coarse, fine: moves of the refinement in quarter pixels, of large blocks
+    and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs. trials:
+    of every so many groups of frames one is tried in mini-GOPs of each length; 0: none. reach: of
+    the temporal filter, in frames; 0: none. merges: sides, in cells, of the blocks that are offered
+    in turn what their neighbours have, once all have something. smooth: whether decoded pictures
+    may be, by the loop filter."""
+
+    coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
+    fine: tuple[int, ...] = (4, 2, 1)
+    rounds: int = 2
+    both: tuple[int, ...] = (2, 1)
+    trials: int = 0
+    reach: int = REACH
+    merges: tuple[int, ...] = (4, 2, 1, 1)
+    smooth: bool = True
+
+
+EFFORTS = {
+    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2, merges=(4, 2, 1)),
+    "medium": Effort(),
+    "slow": Effort(rounds=4, trials=1, merges=(4, 2, 1, 1, 1)),
+}

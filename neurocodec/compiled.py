@@ -1,0 +1,21 @@
+"""Loops in Python that numba compiles to machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def compiled(function: F) -> F:
+    """A function of numbers and numpy arrays, compiled at its first call and kept on disk from then
+    on, where there is a folder that may be written to. Sums may be taken in any order."""
+    made: Any
+    try:
+        made = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function)
+    except RuntimeError:  # no such folder
+        made = numba.njit(nogil=True, fastmath=True, error_model="numpy")(function)
+    return made
