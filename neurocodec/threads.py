@@ -9,6 +9,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -53,6 +54,17 @@ def free_memory() -> int:
 def share_of(jobs: int) -> int:
     """Threads of each of so many processes, for the processors there are."""
     return max(1, processors() // jobs)
+
+
+def side_by_side(*calls: Callable[[], T]) -> list[T]:
+    """What each call returns, made in threads of their own where there are processors for it and
+    torch is to use more than one. For long operations that let others run."""
+    import torch  # which command line options that need no network do not load
+
+    if len(calls) == 1 or torch.get_num_threads() == 1:
+        return [call() for call in calls]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [done.result() for done in [pool.submit(call) for call in calls]]
 
 
 def ahead(

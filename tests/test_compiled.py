@@ -1,8 +1,4 @@
-import subprocess
-import sys
-
 import numpy as np
-import pytest
 
 from neurocodec.compiled import compiled
 
@@ -13,10 +9,3 @@ def test_a_function_whose_code_cannot_be_kept_is_compiled_all_the_same() -> None
     total = compiled(names["total"])  # type: ignore[type-var]
     assert total(np.arange(5.0)) == 10  # type: ignore[operator]
     assert total.signatures  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(("module", "expected"), [("decompress", False), ("merging", True)])
-def test_decoders_do_without_a_compiler(module: str, expected: bool) -> None:
-    code = f"import sys, neurocodec.codec.{module}; print('numba' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(expected)

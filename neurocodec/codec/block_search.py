@@ -1,8 +1,8 @@
 """The loops of the motion search, over one picture and one reference.
 
-Samples of luma are int16, ``UNIT`` to a level of 8 bits. Of a reference there are those at every
-quarter pixel, (16, H + 2 MARGIN, W + 2 MARGIN), phases y first, as in ``tokenizer/motion.py``. A
-picture to be predicted is (H, W), continued to whole blocks of the largest size. Fields are int32,
+Samples of luma, and those of a reference at quarter pixels, are as in
+``tokenizer/quarter_pixels.py``. A picture to be predicted is (H, W), continued to whole blocks of
+the largest size. Fields are int32,
 (h, w, 2), x then y, in quarter pixels; errors are squared, in samples' units.
 """
 
@@ -15,60 +15,16 @@ from numpy.typing import NDArray
 
 from ..compiled import compiled
 from ..tokenizer.motion import MARGIN, MAX_VECTOR
+from ..tokenizer.quarter_pixels import Floats, Samples, place
 
-UNIT = 8
-Samples = NDArray[np.int16]
 Vectors = NDArray[np.int32]
-Floats = NDArray[np.float32]
-
-
-@compiled
-def interpolated(source: Floats, taps: Floats) -> Samples:
-    """Samples at quarter pixels of luma in 0..1 that has been continued by MARGIN and a filter's
-    reach, 3 and 4, on each side. taps: (4, 8)."""
-    height, width = source.shape[0] - 7, source.shape[1] - 7
-    out = np.empty((16, height, width), np.int16)
-    columns = np.empty((height + 7, width), np.float32)
-    half = np.float32(4096.5)  # makes all of them positive before they are cut to integers
-    t = taps * np.float32(255 * UNIT)
-    for x in range(4):
-        for i in range(height + 7):
-            row, to = source[i], columns[i]
-            for j in range(width):
-                to[j] = (
-                    t[x, 0] * row[j] + t[x, 1] * row[j + 1] + t[x, 2] * row[j + 2]
-                    + t[x, 3] * row[j + 3] + t[x, 4] * row[j + 4] + t[x, 5] * row[j + 5]
-                    + t[x, 6] * row[j + 6] + t[x, 7] * row[j + 7]
-                )  # fmt: skip
-        for y in range(4):
-            for i in range(height):
-                rows = columns[i : i + 8]
-                into = out[4 * y + x, i]
-                for j in range(width):
-                    value = (
-                        taps[y, 0] * rows[0, j] + taps[y, 1] * rows[1, j] + taps[y, 2] * rows[2, j]
-                        + taps[y, 3] * rows[3, j] + taps[y, 4] * rows[4, j]
-                        + taps[y, 5] * rows[5, j] + taps[y, 6] * rows[6, j]
-                        + taps[y, 7] * rows[7, j]
-                    )  # fmt: skip
-                    into[j] = np.int16(np.int32(value + half) - 4096)
-    return out
-
-
-@compiled
-def place(samples: Samples, y: int, x: int, vx: int, vy: int, size: int) -> tuple[int, int, int]:
-    """Phase, row and column of what a vector sees of a reference from (y, x) of a picture on."""
-    _, height, width = samples.shape
-    top = min(max(y + MARGIN + (vy >> 2), 0), height - size)
-    left = min(max(x + MARGIN + (vx >> 2), 0), width - size)
-    return (vy & 3) * 4 + (vx & 3), top, left
 
 
 @compiled
 def cell_error(samples: Samples, target: Samples, y: int, x: int, vx: int, vy: int) -> float:
     """Squared error of 8x8 samples from (y, x) on. Of int32, which it cannot exceed, and unsigned
     places, which need not be looked at for whether they count from the end, it is twice as fast."""
-    phase, top, left = place(samples, y, x, vx, vy, 8)
+    phase, top, left = place(samples, y, x, vx, vy, 8, MARGIN)
     total = np.int32(0)
     for r in range(8):
         a, b = target[y + r], samples[phase, top + r]
@@ -83,7 +39,7 @@ def block_error(
     samples: Samples, target: Samples, y: int, x: int, vx: int, vy: int, size: int
 ) -> float:
     """The same of a large block, by some of its rows."""
-    phase, top, left = place(samples, y, x, vx, vy, size)
+    phase, top, left = place(samples, y, x, vx, vy, size, MARGIN)
     every = min(4, size // 8)
     whole = 0.0
     for r in range(0, size, every):
@@ -189,7 +145,9 @@ def picture_of(samples: Samples, field: Vectors) -> Samples:
     out = np.empty((8 * h, 8 * w), np.int16)
     for i in range(h):
         for j in range(w):
-            phase, top, left = place(samples, 8 * i, 8 * j, field[i, j, 0], field[i, j, 1], 8)
+            phase, top, left = place(
+                samples, 8 * i, 8 * j, field[i, j, 0], field[i, j, 1], 8, MARGIN
+            )
             for r in range(8):
                 to, of = out[8 * i + r, 8 * j : 8 * j + 8], samples[phase, top + r, left : left + 8]
                 for c in range(8):

@@ -15,6 +15,7 @@ from ..bitstream.payloads import AudioPacket
 from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.structure import ANCHOR, Picture
 from ..media.frame import Frame
+from ..threads import ahead
 from ..tokenizer.motion_model import MotionTokenizer
 from .effort import EFFORTS, Effort
 from .frames import GopEnd, gop_starts, pad_planes
@@ -143,7 +144,7 @@ def tokenize_pictures(
     of whole GOPs, that are coded already. entropy: what the tokens will be coded by, in so many
     steps; without it no trial encodes are made."""
     gop: GopStream | None = None
-    for item in _filtered(events, step, effort.reach, gop_frames, find_cuts, skip):
+    for item in ahead(_filtered(events, step, effort.reach, gop_frames, find_cuts, skip), LONG):
         if isinstance(item, AudioPacket):
             yield item
             continue

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import torch
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..entropy.loop_filter import BLOCK, MAX_OFFSET, OFFSET_BLOCKS, LoopFilter, Offsets, blocks_of
+from ..threads import side_by_side
 from ..tokenizer.config import SPATIAL_STRIDE
 from ..tokenizer.patch import CHROMA_WEIGHT, luma, planes_of
 
@@ -143,14 +145,16 @@ def choose(
     offsets. smooth: whether anything may be smoothed.
     """
     penalty *= 255**2
-    offsets: list[Offsets | None] = []
-    found = []
-    for x, target, shape in zip(_samples(planes), _samples(source), _SHAPES, strict=True):
+
+    @torch.inference_mode()  # of each thread
+    def of_plane(x: Tensor, target: Tensor, shape: _Shape) -> tuple[Offsets | None, _Try]:
         offset, before = None, _errors(x, target, shape, weight)
         if not intra:
             offset, x, before = _choose_offsets(x, before, target, shape, step, penalty, weight)
-        offsets.append(offset)
-        found.append(_choose(x, before, target, shape, step, penalty, weight, smooth))
+        return offset, _choose(x, before, target, shape, step, penalty, weight, smooth)
+
+    given = zip(_samples(planes), _samples(source), _SHAPES, strict=True)
+    offsets, found = zip(*side_by_side(*(partial(of_plane, *one) for one in given)), strict=True)
     of_y, of_u, of_v = found
     strengths = of_y.strength, of_u.strength, of_v.strength
     by = LoopFilter(

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from ..compiled import compiled
 from ..tokenizer.config import SPATIAL_STRIDE
-from ..tokenizer.motion import DIRECT, FIRST, SECOND, Reference, overlapped_window
+from ..tokenizer.motion import DIRECT, FIRST, MARGIN, SECOND, overlapped_window
 from ..tokenizer.patch import luma
-from .block_search import Floats, Samples, Vectors, place, worth
-from .search import CODED_BITS, SCALE, Motion, edge_bits, levels, samples_of
+from ..tokenizer.quarter_pixels import Floats, QuarterPixels, Samples, place
+from .block_search import Vectors, worth
+from .search import CODED_BITS, SCALE, Motion, edge_bits, levels
 
 # Bits for each two neighbours of different modes, and vectors, and for the size of the difference
 _MODE_BITS, _EDGE_BITS, _EDGE_BITS_PER_OCTAVE = 4.0, 2.0, 0.3
@@ -37,7 +38,7 @@ Modes = NDArray[np.uint8]
 def merge(
     motion: Motion,
     planes: Tensor,
-    references: tuple[Reference, Reference],
+    references: tuple[QuarterPixels, QuarterPixels],
     penalty: float,
     direct: Tensor | None = None,
     weight: Tensor | None = None,
@@ -47,7 +48,7 @@ def merge(
     blocks, in cells, that are asked in turn."""
     target, (h, w) = luma(planes), motion.mode.shape[1:]
     modes, fields = [], []
-    pairs = zip(*(samples_of(r) for r in references), strict=True)
+    pairs = zip(*(r.luma for r in references), strict=True)
     for k, (first, second) in enumerate(pairs):
         picture = _Merging(
             motion.mode[k], motion.fields[k], levels(target[k]), (first, second), penalty,
@@ -103,8 +104,8 @@ def _look(
 ) -> None:
     """The window (side, side) that a cell has with a mode and vectors (2, 2)."""
     y, x = i * _CELL - _HALF, j * _CELL - _HALF
-    phase, top, left = place(first, y, x, int(vectors[0, 0]), int(vectors[0, 1]), _SIDE)
-    other, under, right = place(second, y, x, int(vectors[1, 0]), int(vectors[1, 1]), _SIDE)
+    phase, top, left = place(first, y, x, int(vectors[0, 0]), int(vectors[0, 1]), _SIDE, MARGIN)
+    other, under, right = place(second, y, x, int(vectors[1, 0]), int(vectors[1, 1]), _SIDE, MARGIN)
     one = np.float32(0.0 if mode == SECOND else 1.0 if mode == FIRST else 0.5)
     two = np.float32(1) - one
     for r in range(_SIDE):

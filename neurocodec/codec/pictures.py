@@ -18,7 +18,7 @@ from torch import Tensor
 from ..entropy.field import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
-from ..tokenizer.motion import Reference, predict
+from ..tokenizer.motion import predict
 from ..tokenizer.motion_inference import Buffer, FastPictureCodec
 from ..tokenizer.motion_model import (
     MotionTokenizer,
@@ -27,6 +27,7 @@ from ..tokenizer.motion_model import (
     cell_steps,
     enlarged,
 )
+from ..tokenizer.quarter_pixels import QuarterPixels, predicted
 from .frames import Planes, crop_planes
 from .loop_filter import apply
 from .tokens import (
@@ -84,7 +85,7 @@ class PictureLoop:
         self.tokenizer, self.grid, self.device = tokenizer, grid, device
         self.step, self.scales, self.masking = step, scales, masking / MASKING_ONE
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
-        self._references: dict[int, Reference] = {}  # of the pictures used last
+        self._references: dict[int, QuarterPixels] = {}  # of the pictures used last
         self._fast: dict[PictureCodec, FastPictureCodec] = {}
         self._buffer = Buffer()
 
@@ -92,7 +93,7 @@ class PictureLoop:
     def _large(self) -> bool:
         return self.grid[0] * self.grid[1] > _LARGE
 
-    def references(self, picture: Picture) -> tuple[Reference, Reference]:
+    def references(self, picture: Picture) -> tuple[QuarterPixels, QuarterPixels]:
         """The two that a picture is predicted from. Of the others as many are kept for those to
         come as there is room for, while these are made."""
         wanted = set(picture.pair)
@@ -102,7 +103,7 @@ class PictureLoop:
             del self._references[k]
         for k in picture.pair:  # those used last come last
             reference = self._references.pop(k, None)
-            self._references[k] = reference or Reference(self.pictures[k], torch.float16)
+            self._references[k] = reference or QuarterPixels(self.pictures[k])
         first, second = picture.pair
         return self._references[first], self._references[second]
 
@@ -112,9 +113,12 @@ class PictureLoop:
         self._references = {k: v for k, v in self._references.items() if k in keep}
 
     def predictions(self, picture: Picture, motion: Field) -> tuple[Tensor, Tensor]:
+        first, second = self.references(picture)
+        if self.device.type == "cpu":
+            return predicted((first, second), motion.mode, motion.mv)
         mode = torch.from_numpy(motion.mode.astype(np.int64))[None].to(self.device)
         fields = torch.from_numpy(motion.mv.astype(np.int64))[None].to(self.device)
-        return predict(self.references(picture), mode, fields)
+        return predict((first.on_device, second.on_device), mode, fields)
 
     # -- one coded part: tokens to planes, or planes to tokens and planes -----------------------
 

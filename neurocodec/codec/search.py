@@ -10,8 +10,8 @@ other; the bits are an estimate: what differs from its neighbours costs. The loo
 from __future__ import annotations
 
 import functools
-import weakref
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -19,24 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..threads import side_by_side
 from ..tokenizer.motion import (
     BOTH,
     DIRECT,
     FIRST,
-    LUMA_TAPS,
     MARGIN,
     MAX_VECTOR,
     SECOND,
-    Reference,
 )
 from ..tokenizer.patch import luma
+from ..tokenizer.quarter_pixels import UNIT, Floats, QuarterPixels, Samples
 from .block_search import (
-    UNIT,
-    Floats,
-    Samples,
     Vectors,
     field_bits,
-    interpolated,
     mean_errors,
     picture_of,
     search_blocks,
@@ -63,19 +59,6 @@ class Motion:
 
     mode: Tensor
     fields: Tensor
-
-
-_samples: weakref.WeakKeyDictionary[Reference, list[Samples]] = weakref.WeakKeyDictionary()
-
-
-def samples_of(reference: Reference) -> list[Samples]:
-    """A reference's samples at quarter pixels for each clip, kept as long as it is."""
-    found = _samples.get(reference)
-    if found is None:
-        source = reference.luma.source.float().cpu().numpy()
-        found = [interpolated(x, LUMA_TAPS.numpy()) for x in source]
-        _samples[reference] = found
-    return found
 
 
 def levels(y: Tensor) -> Samples:
@@ -173,7 +156,7 @@ class _Search:
 
 def search(
     planes: Tensor,
-    references: tuple[Reference, Reference],
+    references: tuple[QuarterPixels, QuarterPixels],
     penalty: float,
     direct: Tensor | None = None,
     effort: Effort = EFFORTS["medium"],
@@ -191,13 +174,18 @@ def search(
     used = references[:1] if same else references
     h, w = target.shape[1:]
     found = []
-    for k, samples in enumerate(zip(*(samples_of(r) for r in used), strict=True)):
+    for k, samples in enumerate(zip(*(r.luma for r in used), strict=True)):
         weights = np.ones((h // 8, w // 8), np.float32)
         if weight is not None:
             weights = weight[k].float().cpu().numpy()
         one = _Search(levels(target[k]), weights, penalty * SCALE, effort)
         free = None if direct is None else direct[k].int().cpu().numpy()
-        fields = [one.to(of, None if free is None else free[i]) for i, of in enumerate(samples)]
+        fields = side_by_side(
+            *(
+                partial(one.to, of, free if free is None else free[i])
+                for i, of in enumerate(samples)
+            )
+        )
         if same:
             mode = np.zeros(weights.shape, np.uint8)
             found.append((mode, np.stack([fields[0], np.zeros_like(fields[0])])))

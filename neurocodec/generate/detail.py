@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..codec.search import search
 from ..tokenizer.motion import Reference, compensate
+from ..tokenizer.quarter_pixels import QuarterPixels
 
 PENALTY = 2e-3  # squared error of luma that a bit of motion must save
 MISFIT = 0.02  # mean squared error at which decoding and what was seen count alike
@@ -25,9 +26,10 @@ def carried(decoded: Tensor, seen: Tensor, seen_decoded: Tensor) -> Tensor:
     """Frames ``decoded`` (B, 6, T, H/2, W/2) in 0..1 with the detail of the frame ``seen`` before
     them, (B, 6, H/2, W/2), of which ``seen_decoded`` is the decoding."""
     code, real = Reference(seen_decoded), Reference(seen)
+    searched = QuarterPixels(seen_decoded)
     out = []
     for frame in decoded.unbind(2):
-        motion = search(frame, (code, code), PENALTY)
+        motion = search(frame, (searched, searched), PENALTY)
         field = motion.fields[:, 0]
         error = (frame - compensate(code, field)).square().mean(1, keepdim=True)
         error = F.avg_pool2d(error, 2 * _REACH + 1, 1, _REACH, count_include_pad=False)

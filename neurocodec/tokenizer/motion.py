@@ -35,7 +35,7 @@ LUMA_TAPS = torch.tensor(
     [[0, 0, 0, 64, 0, 0, 0, 0], [-1, 4, -10, 58, 17, -5, 1, 0],
      [-1, 4, -11, 40, 40, -11, 4, -1], [0, 1, -5, 17, 58, -10, 4, -1]]
 ) / 64.0  # fmt: skip
-_CHROMA_TAPS = (
+CHROMA_TAPS = (
     torch.tensor([[0, 64, 0, 0], [-4, 54, 16, -2], [-4, 36, 36, -4], [-2, 16, 54, -4]]) / 64.0
 )
 
@@ -51,7 +51,7 @@ class Phases:
         before, after = taps.shape[1] // 2 - 1, taps.shape[1] // 2
         self._taps: list[list[float]] = taps.tolist()
         self._margin = margin
-        self.source = F.pad(
+        self._source = F.pad(
             planes[:, None], (margin + before, margin + after) * 2, mode="replicate"
         )[:, 0]
         self._missing = set(range(16))
@@ -63,7 +63,7 @@ class Phases:
         seen[phases.flatten()] = True
         wanted = self._missing.intersection(seen.nonzero().flatten().tolist())
         for x in {phase % 4 for phase in wanted}:
-            columns = _moved(self.source, self._taps[x], -1)
+            columns = _moved(self._source, self._taps[x], -1)
             for phase in wanted & set(range(x, 16, 4)):
                 self._samples[:, phase] = _moved(columns, self._taps[phase // 4], -2)
         self._missing -= wanted
@@ -111,7 +111,7 @@ class Reference:
         samples = luma(planes)
         self.height, self.width = samples.shape[1:]
         self.luma = Phases(samples, LUMA_TAPS, MARGIN, dtype)
-        self.chroma = [Phases(planes[:, k], _CHROMA_TAPS, MARGIN // 2, dtype) for k in (4, 5)]
+        self.chroma = [Phases(planes[:, k], CHROMA_TAPS, MARGIN // 2, dtype) for k in (4, 5)]
 
 
 @functools.lru_cache(64)

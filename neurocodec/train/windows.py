@@ -26,7 +26,7 @@ from ..entropy.structure import Picture, regular
 from ..errors import DataError, InputError
 from ..threads import ahead
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
-from ..tokenizer.motion import Reference
+from ..tokenizer.quarter_pixels import QuarterPixels
 from .data import Sources, camera_motion, mirror
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def usable(sources: Sources, frames: int, side: int) -> Sources:
 def search_window(x: Tensor, length: int, step: float) -> tuple[Tensor, Tensor]:
     """Motion between the source frames of windows x (B, 9, 6, H/2, W/2) in 0..1, which are divided
     into mini-GOPs of ``length``: mode (B, 8, h, w) uint8 and fields (B, 8, 2, h, w, 2) int16."""
-    references = [Reference(x[:, t]) for t in range(FRAMES)]
+    references = [QuarterPixels(x[:, t]) for t in range(FRAMES)]
     memories = [MotionMemory() for _ in x]
     modes: list[Tensor] = []
     fields: list[Tensor] = []

@@ -29,7 +29,7 @@ from neurocodec.codec.tokens import (
 from neurocodec.codec.verify import verify
 from neurocodec.entropy.structure import Picture, mini_gop
 from neurocodec.media.frame import Frame
-from neurocodec.tokenizer.motion import Reference
+from neurocodec.tokenizer.quarter_pixels import QuarterPixels
 from tests.conftest import moving_picture, two_scenes, write_y4m
 
 
@@ -62,15 +62,15 @@ def test_of_large_pictures_fewer_references_are_held(
         monkeypatch.setattr(pictures, "_LARGE", large)
         loop = PictureEncoder(tokenizer, grid, 0.1, DEFAULT_SCALES, torch.device("cpu"))
         loop.encode(Picture(0, (), 0), group[0])
-        alive: list[weakref.ref[Reference]] = []
+        alive: list[weakref.ref[QuarterPixels]] = []
         seen: set[int] = set()
 
-        def noting(*args: Any, alive: Any = alive, seen: set[int] = seen) -> Reference:
-            alive.append(weakref.ref(made := Reference(*args)))
+        def noting(*args: Any, alive: Any = alive, seen: set[int] = seen) -> QuarterPixels:
+            alive.append(weakref.ref(made := QuarterPixels(*args)))
             seen.add(sum(r() is not None for r in alive))
             return made
 
-        monkeypatch.setattr(pictures, "Reference", noting)
+        monkeypatch.setattr(pictures, "QuarterPixels", noting)
         for picture in mini_gop(0, 0, 4):
             loop.encode(picture, group[picture.display])
         assert max(seen) == held

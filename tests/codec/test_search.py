@@ -3,13 +3,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from neurocodec.codec.block_search import UNIT, picture_of
+from neurocodec.codec.block_search import picture_of
 from neurocodec.codec.effort import Effort
 from neurocodec.codec.merging import merge
-from neurocodec.codec.search import Motion, samples_of, search
+from neurocodec.codec.search import Motion, search
 from neurocodec.tokenizer.lfq import LAMBDA_PER_STEP2
 from neurocodec.tokenizer.motion import BOTH, DIRECT, FIRST, SECOND, Reference, predict
 from neurocodec.tokenizer.patch import luma
+from neurocodec.tokenizer.quarter_pixels import UNIT, QuarterPixels
 from tests.conftest import moving_picture
 
 PENALTY = LAMBDA_PER_STEP2 * 0.1**2
@@ -37,8 +38,8 @@ def find(
     penalty: float = PENALTY, direct: torch.Tensor | None = None, effort: Effort = QUICK,
 ) -> Motion:  # fmt: skip
     """Motion as an encoder finds it."""
-    a = Reference(first)
-    b = a if second is None else Reference(second)
+    a = QuarterPixels(first)
+    b = a if second is None else QuarterPixels(second)
     found = search(target, (a, b), penalty, direct, effort)
     return merge(found, target, (a, b), penalty, direct, sides=effort.merges)
 
@@ -74,8 +75,8 @@ def test_quarter_pixels_are_found() -> None:
 
 
 def test_samples_are_those_of_the_decoder_rounded() -> None:
-    reference = Reference(planes(texture(40, 56)))
-    samples = samples_of(reference)[0]
+    y = planes(texture(40, 56))
+    reference, samples = Reference(y), QuarterPixels(y).luma[0]
     for vector in ((0, 0), (5, -2), (-7, 11), (2, 3)):
         field = torch.tensor(vector, dtype=torch.int32).expand(5, 7, 2).contiguous()
         ours = picture_of(samples, field.numpy())
