@@ -13,9 +13,18 @@ F = TypeVar("F", bound=Callable[..., object])
 def compiled(function: F) -> F:
     """A function of numbers and numpy arrays, compiled at its first call and kept on disk from then
     on, where there is a folder that may be written to. Sums may be taken in any order."""
+    return _compiled(function, fast=True)
+
+
+def compiled_exactly(function: F) -> F:
+    """The same, each operation as it is written: what all machines must agree about."""
+    return _compiled(function, fast=False)
+
+
+def _compiled(function: F, fast: bool) -> F:
     made: Any
     try:
-        made = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function)
+        made = numba.njit(cache=True, nogil=True, fastmath=fast, error_model="numpy")(function)
     except RuntimeError:  # no such folder
-        made = numba.njit(nogil=True, fastmath=True, error_model="numpy")(function)
+        made = numba.njit(nogil=True, fastmath=fast, error_model="numpy")(function)
     return made

@@ -12,9 +12,10 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled_exactly
+
 COUNT_LIMIT = 1023  # a context whose counts add up to more has both halved, rounding up
 HALF = 32768.0
-_FEW = 6  # bits of a call
 
 _BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 
@@ -23,49 +24,41 @@ Bits = NDArray[np.int32]
 
 
 class Counts:
-    """Counts of zeros and ones, (blocks, contexts, 2) integers; a call uses one block."""
+    """Counts of zeros and ones, (blocks, contexts, 2) int64; a call uses one block."""
 
     def __init__(self, prior: NDArray[np.integer], limit: int = COUNT_LIMIT, unit: int = 1) -> None:
         """unit: what one bit adds to a count."""
-        # float64 divides ten times as fast, and the quotients of integers as small as these are
-        # never rounded up to a whole number: floor gives what a division of integers does
-        self.counts = prior.astype(np.float64)
-        self.limit, self.unit = limit, float(unit)
+        self.counts = np.array(prior, np.int64, order="C")
+        self.limit, self.unit = limit, unit
 
     def code(self, coder: BitCoder, bits: Bits, block: int, contexts: Ints) -> Bits:
         """Code bits (N,) in contexts (N,) of a block, then count them. Returns the bits."""
-        if len(contexts) <= _FEW:
-            return self._code_few(coder, bits, block, contexts) if len(contexts) else bits
-        counts, zero = self.counts[block].reshape(-1), 2 * contexts
-        ones = counts.take(zero + 1)
-        total = counts.take(zero)
-        total += ones
-        p = (ones * 131072.0 + 65536.0) / (total * 2.0 + 2.0)
-        bits = coder.code(bits, np.minimum(np.maximum(np.floor(p), 1.0), 65535.0))
-        np.add.at(counts, zero + bits, self.unit)
-        # none of the others is above the limit: first counts are not
-        while len(zero := zero[counts.take(zero) + counts.take(zero + 1) > self.limit]):
-            seen = np.unique(zero)[:, None] + [0, 1]
-            counts[seen] = np.floor((counts[seen] + 1) / 2)
+        if len(contexts):
+            counts, contexts = self.counts[block], np.ascontiguousarray(contexts)
+            bits = coder.code(bits, _probabilities(counts, contexts))
+            _count(counts, contexts, bits, self.unit, self.limit)
         return bits
 
-    def _code_few(self, coder: BitCoder, bits: Bits, block: int, contexts: Ints) -> Bits:
-        """The same one by one: of a few bits, arrays take longer."""
-        counts = self.counts[block].reshape(-1)
-        get, places, p = counts.item, contexts.tolist(), []
-        for at in places:
-            zeros, ones = get(2 * at), get(2 * at + 1)
-            part = (ones * 131072.0 + 65536.0) // ((zeros + ones) * 2.0 + 2.0)
-            p.append(min(max(part, 1.0), 65535.0))
-        bits = coder.code(bits, np.array(p))
-        for at, bit in zip(places, bits.tolist(), strict=True):
-            counts[2 * at + bit] += self.unit
-        for at in places:
-            zeros, ones = get(2 * at), get(2 * at + 1)
-            while zeros + ones > self.limit:
-                zeros, ones = (zeros + 1) // 2, (ones + 1) // 2
-                counts[2 * at], counts[2 * at + 1] = zeros, ones
-        return bits
+
+@compiled_exactly
+def _probabilities(counts: Ints, contexts: Ints) -> NDArray[np.float64]:
+    """Of a one in contexts (N,) of (contexts, 2) counts, in units of 2^-16."""
+    out = np.empty(len(contexts), np.float64)
+    for i in range(len(contexts)):
+        zeros, ones = counts[contexts[i], 0], counts[contexts[i], 1]
+        part = (ones * 131072 + 65536) // ((zeros + ones) * 2 + 2)
+        out[i] = min(max(part, 1), 65535)
+    return out
+
+
+@compiled_exactly
+def _count(counts: Ints, contexts: Ints, bits: Bits, unit: int, limit: int) -> None:
+    for i in range(len(contexts)):
+        counts[contexts[i], bits[i]] += unit
+    for i in range(len(contexts)):  # those that were not touched stay, above the limit or not
+        at = contexts[i]
+        while counts[at, 0] + counts[at, 1] > limit:
+            counts[at, 0], counts[at, 1] = (counts[at, 0] + 1) // 2, (counts[at, 1] + 1) // 2
 
 
 class BitEncoder:

@@ -37,7 +37,6 @@ from .integer import (
     Activations,
     Layer,
     added,
-    bucket,
     layer,
     log2_sixteenths,
     log_activation,
@@ -289,7 +288,7 @@ class GeneratorModel:
             x = layers["depth.seen"].relu(windows(seen, cells, REACH))
             x = layers["depth.0"].relu(np.concatenate([static[cells], x], 1))
             x = added(x, layers["depth.1"].relu(x))
-            contexts = bucket(layers["depth.out"](x))
+            contexts = layers["depth.out"].contexts(x)
             bits = (depths[cells] > 0).astype(np.int32)
             coded = self.tables["coded"].code(coder, bits, kind, contexts[:, 0])
             some = np.flatnonzero(coded)
@@ -362,7 +361,7 @@ class GeneratorModel:
             at = np.flatnonzero(depth > stage)
             hidden, out = self._heads[stage]
             inner = hidden.relu(np.concatenate([x[at], own[at], which[at]], 1))
-            contexts = bucket(out(inner)).reshape(len(at), LOGITS, k)
+            contexts = out.contexts(inner).reshape(len(at), LOGITS, k)
             level = levels[cells[at], stage].astype(np.int64)
             level = self._code_levels(coder, kind, stage, level, contexts)
             levels[cells[at], stage] = level

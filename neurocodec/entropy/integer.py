@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled_exactly
 from .binary import Ints
 
 ONE = 16  # an activation of 1.0
@@ -132,25 +133,19 @@ class Layer:
             return np.concatenate([self(part) for part in parts(x)])
         if (exact := self._by_torch(x)) is not None:
             return exact.floor_().long().numpy()  # type: ignore[no-any-return]
-        total = (x.astype(np.float32) @ self.weight).astype(np.int64)
-        total += self.bias
-        total *= self.multiplier
-        total += 1 << (SHIFT - 1)
-        total >>= SHIFT
-        return total
+        return _scaled(x.astype(np.float32) @ self.weight, self.bias, self.multiplier)
+
+    def contexts(self, x: Activations) -> Ints:
+        """The outputs, logits in units of 1 / LOGIT_ONE, as 0..BUCKETS - 1."""
+        return bucket(self(x))
 
     def relu(self, x: Activations) -> Activations:
-        """The outputs, limited to 0 .. MAX_ACTIVATION. In float64, for numpy multiplies and limits
-        integers of 64 bits one by one. Exact where a product is below 2^53; larger ones are
-        limited anyway. What is not negative is rounded down by becoming an integer."""
+        """The outputs, limited to 0 .. MAX_ACTIVATION."""
         if len(x) > ROWS:
             return np.concatenate([self.relu(part) for part in parts(x)])
         if (exact := self._by_torch(x)) is not None:
             return exact.clamp_(0, MAX_ACTIVATION).to(_torch.int8).numpy()  # type: ignore[no-any-return]
-        total = x.astype(np.float32) @ self.weight + self._offset
-        total *= self._scale
-        total += 0.5
-        return total.clip(0, MAX_ACTIVATION, out=total).astype(np.int8)
+        return _positive(x.astype(np.float32) @ self.weight, self._offset, self._scale)
 
     def rows(self, first: int, last: int) -> Layer:
         """The layer of some of the outputs."""
@@ -158,6 +153,35 @@ class Layer:
         return Layer(
             np.ascontiguousarray(self.weight[:, part]), self.bias[part], self.multiplier[part]
         )
+
+
+@compiled_exactly
+def _scaled(total: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
+    """Sums (N, outputs), whole numbers, to outputs."""
+    n, count = total.shape
+    out = np.empty((n, count), np.int64)
+    half = 1 << (SHIFT - 1)
+    for i in range(n):
+        for j in range(count):
+            out[i, j] = ((np.int64(total[i, j]) + bias[j]) * multiplier[j] + half) >> SHIFT
+    return out
+
+
+@compiled_exactly
+def _positive(
+    total: NDArray[np.float32], offset: NDArray[np.float64], scale: NDArray[np.float64]
+) -> Activations:
+    """The same, limited to 0 .. MAX_ACTIVATION, in float64, which processors multiply faster than
+    integers of 64 bits. Exact where a product is below 2^53; larger ones are limited anyway. What
+    is not negative is rounded down by becoming an integer."""
+    n, count = total.shape
+    out = np.empty((n, count), np.int8)
+    for i in range(n):
+        for j in range(count):
+            value = (np.float64(total[i, j]) + offset[j]) * scale[j] + 0.5
+            value = value if value > 0 else 0.0
+            out[i, j] = np.int8(np.int32(value if value < MAX_ACTIVATION else MAX_ACTIVATION))
+    return out
 
 
 def layer(weight: NDArray[np.int8], bias: NDArray[np.int32], scale: NDArray[np.int32]) -> Layer:
@@ -203,28 +227,34 @@ def log2_sixteenths(x: Ints) -> Ints:
     return 16 * exponent + (((x << 4) >> exponent) & 15)
 
 
-_LOGS = np.minimum(log2_sixteenths(np.arange(1, 257)), MAX_ACTIVATION).astype(np.int8)
-_SIGNED_LOGS = np.concatenate([-_LOGS[:0:-1], _LOGS])  # from -255 on
+LOGS = np.minimum(log2_sixteenths(np.arange(1, 257)), MAX_ACTIVATION).astype(np.int8)
+_SIGNED_LOGS = np.concatenate([-LOGS[:0:-1], LOGS])  # from -255 on
 
 
 def log_activation(x: NDArray[np.integer]) -> Activations:
     """log2(1 + x) of integers x >= 0, as an activation: largest from 244 on."""
-    return _LOGS.take(x, mode="clip")
+    return LOGS.take(x, mode="clip")
 
 
 def signed_log(x: Ints) -> Activations:
     """The same of the magnitudes of integers, with their signs."""
-    return _SIGNED_LOGS.take(x + len(_LOGS) - 1, mode="clip")
+    return _SIGNED_LOGS.take(x + len(LOGS) - 1, mode="clip")
 
 
+@compiled_exactly
 def windows(field: NDArray[np.int8], cells: Ints, reach: int) -> NDArray[np.int8]:
     """Surroundings of cells (N,), numbers in raster order: (N, (2 reach + 1)^2 C), rows first.
 
     field: (h + 2 reach, w + 2 reach, C), with a margin.
     """
-    h, w, c = field.shape
+    _, w, c = field.shape
     side = 2 * reach + 1
-    y, x = cells // (w - 2 * reach), cells % (w - 2 * reach)
-    flat = field.reshape(h * w, c)
-    at = (y * w + x)[:, None] + (np.arange(side)[:, None] * w + np.arange(side)).ravel()
-    return flat[at].reshape(len(cells), side * side * c)
+    out = np.empty((len(cells), side * side * c), np.int8)
+    for i in range(len(cells)):
+        y, x = cells[i] // (w - 2 * reach), cells[i] % (w - 2 * reach)
+        for row in range(side):
+            of = field[y + row].ravel()
+            first, to = x * c, row * side * c
+            for k in range(side * c):
+                out[i, np.uint64(to) + np.uint64(k)] = of[np.uint64(first) + np.uint64(k)]
+    return out

@@ -11,10 +11,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled_exactly
 from .adaptive import Before
 from .binary import Ints
 from .field import BOTH, Field
-from .integer import MAX_ACTIVATION, ONE, Activations, limited, log_activation, signed_log
+from .integer import LOGS as _LOGS
+from .integer import MAX_ACTIVATION, ONE, Activations, log_activation
 from .motion import Pass, passes
 from .structure import MAX_LEVEL
 
@@ -88,13 +90,6 @@ class PictureState:
         for r in (0, 1):
             self.uses[r, cells] = both | (mode == r)
 
-    def pointed(self, r: int, cells: Ints, mv: Ints) -> Activations:
-        """What reference r carries where vectors (N, 2) of cells (N,) point: (N, 2)."""
-        (h, w), shift = self.grid, (mv + 16) >> 5
-        y = limited(cells // w + shift[:, 1], 0, h - 1)
-        x = limited(cells % w + shift[:, 0], 0, w - 1)
-        return self.carried[r][y * w + x]
-
 
 def still(mv: Ints) -> NDArray[np.bool_]:
     """Which vectors (..., 2) are zero."""
@@ -132,24 +127,16 @@ def _around(part: Pass, h: int, w: int) -> Ints:
     return np.where(inside, y * w + x, h * w)
 
 
-def mode_features(p: PictureState, part: Pass, around: Ints, shared: Ints) -> Activations:
+def mode_features(p: PictureState, part: Pass, around: Ints, shared: Activations) -> Activations:
     """What tells the modes of a pass's cells: (N, MODE_FEATURES). shared: (N, PLACE), as below."""
-    cells, near = part.cells, around[:, NEAREST]
-    modes = p.known_mode.take(around, 0)
-    found = [shared, modes.reshape(len(cells), -1), p.source[cells]]
-    for r in (0, 1):
-        found.append(p.rough[r, cells, None])
-    for r in (0, 1):
-        valid = p.uses[r].take(near)
-        off = np.abs(p.known_mv[r].take(near, 0) - p.toward[r].take(near, 0))
-        found += [_ONE * valid, log_activation(off[..., 0] + off[..., 1]) * valid]
-    for r in (0, 1):
-        found.append(p.pointed(r, cells, p.toward[r, cells]))
-    return np.concatenate(found, 1)
+    return _mode_features(
+        part.cells, around, _NEAREST, shared, p.known_mode, p.source, p.rough, p.uses, p.known_mv,
+        p.toward, p.carried[0], p.carried[1], p.grid[0], p.grid[1],
+    )  # fmt: skip
 
 
 def vector_features(
-    p: PictureState, r: int, around: Ints, shared: Ints, cells: Ints, guess: Ints,
+    p: PictureState, r: int, around: Ints, shared: Activations, cells: Ints, guess: Ints,
     mirror: Ints, mirrored: NDArray[np.bool_], off: Ints,
 ) -> Activations:  # fmt: skip
     """What tells the vectors over reference r of cells (N,): (N, VECTOR_FEATURES).
@@ -158,27 +145,123 @@ def vector_features(
     guess, mirror: (N, 2), what the neighbours and, where ``mirrored``, the other vector suggest.
     off: (N, 2), by how much the other vector was off its guess, as far as it tells this one.
     """
-    n = len(cells)
-    valid = p.uses[r].take(around)
-    away = np.where(valid[..., None], p.known_mv[r].take(around, 0) - guess[:, None], 0)
-    same = valid & still(away)
-    both = (p.mode[cells] == BOTH)[:, None]
-    found = [shared, np.full((n, 1), ONE * r, np.int8), _ONE * both, _ONE * valid, _ONE * same]
-    found.append(signed_log(away).reshape(n, -1))
-    near = around[:, NEAREST]
-    known = valid[:, NEAREST, None] & (p.suggested is not None)
-    surprise = np.where(known, p.known_mv[r].take(near, 0) - p.toward[r].take(near, 0), 0)
-    found += [
-        signed_log(surprise).reshape(n, -1),
-        _ONE * (known[..., 0] & still(surprise)),
-    ]
-    found += [signed_log(guess), _ONE * still(guess)[:, None]]
-    has = mirrored[:, None]
-    found += [_ONE * has, signed_log(mirror - guess) * has]
-    found += [_ONE * (has & still(mirror - guess)[:, None]), signed_log(off)]
-    toward = p.toward[r, cells] - guess
-    there = np.full((n, 1), p.suggested is not None)
-    found += [signed_log(toward) * there]
-    found += [_ONE * (there & still(toward)[:, None]), p.rough[r, cells, None]]
-    found.append(p.pointed(r, cells, guess))
-    return np.concatenate(found, 1)
+    return _vector_features(
+        r, cells, around, _NEAREST, shared, p.mode, p.uses[r], p.known_mv[r], p.toward[r],
+        p.rough[r], p.carried[r], p.suggested is not None, guess, mirror, mirrored, off,
+        p.grid[0], p.grid[1],
+    )  # fmt: skip
+
+
+_NEAREST = np.array(NEAREST)
+
+
+@compiled_exactly
+def _log(x: int) -> int:
+    """``log_activation`` of one number."""
+    return _LOGS[min(x, 255)]
+
+
+@compiled_exactly
+def _signed(x: int) -> int:
+    """``signed_log`` of one number."""
+    return _LOGS[min(x, 255)] if x >= 0 else -_LOGS[min(-x, 255)]
+
+
+@compiled_exactly
+def _pointed(
+    out: Activations, k: int, carried: Activations, cell: int, mv: Ints, h: int, w: int
+) -> int:
+    """Fill in what a reference carries where the vector of a cell points, from feature k on, and
+    return the number of the next one."""
+    y = min(max(cell // w + ((mv[1] + 16) >> 5), 0), h - 1)
+    x = min(max(cell % w + ((mv[0] + 16) >> 5), 0), w - 1)
+    out[k], out[k + 1] = carried[y * w + x, 0], carried[y * w + x, 1]
+    return k + 2
+
+
+@compiled_exactly
+def _mode_features(
+    cells: Ints, around: Ints, nearest: Ints, shared: Activations, known_mode: Activations,
+    source: Activations, rough: Activations, uses: NDArray[np.bool_], known_mv: Ints, toward: Ints,
+    first: Activations, second: Activations, h: int, w: int,
+) -> Activations:  # fmt: skip
+    n, places = shared.shape
+    found = np.zeros((n, MODE_FEATURES), np.int8)
+    for i in range(n):
+        cell, out = cells[i], found[i]
+        for k in range(places):
+            out[k] = shared[i, k]
+        k = places
+        for j in range(around.shape[1]):
+            for m in range(MODES):
+                out[k + m] = known_mode[around[i, j], m]
+            k += MODES
+        for m in range(MODES):
+            out[k + m] = source[cell, m]
+        k += MODES
+        out[k], out[k + 1] = rough[0, cell], rough[1, cell]
+        k += 2
+        count = len(nearest)
+        for r in range(2):
+            for j in range(count):
+                near = around[i, nearest[j]]
+                if uses[r, near]:
+                    x = known_mv[r, near, 0] - toward[r, near, 0]
+                    y = known_mv[r, near, 1] - toward[r, near, 1]
+                    out[k + j], out[k + count + j] = ONE, _log(abs(x) + abs(y))
+            k += 2 * count
+        k = _pointed(out, k, first, cell, toward[0, cell], h, w)
+        k = _pointed(out, k, second, cell, toward[1, cell], h, w)
+    return found
+
+
+@compiled_exactly
+def _vector_features(
+    r: int, cells: Ints, around: Ints, nearest: Ints, shared: Activations, mode: Ints,
+    uses: NDArray[np.bool_], known_mv: Ints, toward: Ints, rough: Activations,
+    carried: Activations, suggested: bool, guess: Ints, mirror: Ints, mirrored: NDArray[np.bool_],
+    off: Ints, h: int, w: int,
+) -> Activations:  # fmt: skip
+    n, places = shared.shape
+    found = np.zeros((n, VECTOR_FEATURES), np.int8)
+    for i in range(n):
+        cell, out = cells[i], found[i]
+        for k in range(places):
+            out[k] = shared[i, k]
+        k = places
+        out[k], out[k + 1] = ONE * r, ONE * (mode[cell] == BOTH)
+        k += 2
+        count = around.shape[1]
+        for j in range(count):
+            at = around[i, j]
+            if uses[at]:
+                x, y = known_mv[at, 0] - guess[i, 0], known_mv[at, 1] - guess[i, 1]
+                out[k + j] = ONE
+                out[k + count + j] = ONE * (x == 0 and y == 0)
+                out[k + 2 * (count + j)] = _signed(x)
+                out[k + 2 * (count + j) + 1] = _signed(y)
+        k += 4 * count
+        count = len(nearest)
+        for j in range(count):
+            at = around[i, nearest[j]]
+            if suggested and uses[at]:
+                x, y = known_mv[at, 0] - toward[at, 0], known_mv[at, 1] - toward[at, 1]
+                out[k + 2 * j], out[k + 2 * j + 1] = _signed(x), _signed(y)
+                out[k + 2 * count + j] = ONE * (x == 0 and y == 0)
+        k += 3 * count
+        out[k], out[k + 1] = _signed(guess[i, 0]), _signed(guess[i, 1])
+        out[k + 2] = ONE * (guess[i, 0] == 0 and guess[i, 1] == 0)
+        k += 3
+        if mirrored[i]:
+            x, y = mirror[i, 0] - guess[i, 0], mirror[i, 1] - guess[i, 1]
+            out[k], out[k + 1], out[k + 2] = ONE, _signed(x), _signed(y)
+            out[k + 3] = ONE * (x == 0 and y == 0)
+        out[k + 4], out[k + 5] = _signed(off[i, 0]), _signed(off[i, 1])
+        k += 6
+        if suggested:
+            x, y = toward[cell, 0] - guess[i, 0], toward[cell, 1] - guess[i, 1]
+            out[k], out[k + 1] = _signed(x), _signed(y)
+            out[k + 2] = ONE * (x == 0 and y == 0)
+        out[k + 3] = rough[cell]
+        k = _pointed(out, k + 4, carried, cell, guess[i], h, w)
+    return found

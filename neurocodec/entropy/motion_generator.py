@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled_exactly
 from .adaptive import Prior
 from .binary import BitCoder, Bits, Counts, Ints, code_raw
 from .field import BOTH, DIRECT, FIRST, MAX_MV, SECOND, Field, scaled
@@ -20,7 +21,6 @@ from .integer import (
     ONE,
     Activations,
     Layer,
-    bucket,
     limited,
     log_activation,
     signed_log,
@@ -127,20 +127,25 @@ class MotionGenerator:
         return self._layers[layer].relu(x)
 
     def logits(self, layer: str, table: str, block: int, x: Activations) -> Logits:
-        return Logits(table, block, bucket(self._layers[layer](x)))
+        return Logits(table, block, self._layers[layer].contexts(x))
 
     def _code(
         self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
         bits: NDArray[np.bool_],
     ) -> Bits:  # fmt: skip
         """Code bits of some rows, each in the context of one of its logits."""
-        context = columns * BUCKETS + logits.contexts[rows, columns]
+        if len(rows) == 0:
+            return bits.astype(np.int32)
+        if isinstance(columns, int):
+            context = _in_column(logits.contexts, rows, columns)
+        else:
+            context = _in_columns(logits.contexts, rows, columns)
         return self.tables[logits.table].code(coder, bits.astype(np.int32), logits.block, context)
 
     # -- modes ----------------------------------------------------------------------------------
 
     def _code_modes(
-        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, shared: Ints
+        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, shared: Activations
     ) -> None:
         x = mode_features(p, part, around, shared)
         logits = self.logits("motion.modes.out", "motion_modes", p.sides,
@@ -165,7 +170,7 @@ class MotionGenerator:
     # -- vectors --------------------------------------------------------------------------------
 
     def _code_vectors(
-        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, shared: Ints
+        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, shared: Activations
     ) -> None:
         guessed = np.zeros((p.n, 2), np.int64)  # over the first reference
         for r in range(len(p.distances)):
@@ -207,18 +212,15 @@ class MotionGenerator:
                              self.hidden("motion.candidates", x))  # fmt: skip
         candidates = [(guess, np.ones(len(guess), np.bool_)), (mirror, mirrored)]
         candidates += [(near[:, i], valid[:, i]) for i in range(4)]
-        keys = [packed(candidate) for candidate, _ in candidates]
+        keys = np.stack([packed(candidate) for candidate, _ in candidates], 1)
+        valid_keys = np.stack([there for _, there in candidates], 1)
         wanted = packed(value)
         out = guess.copy()
         left = np.arange(len(guess))
         open_ = np.ones(len(guess), np.bool_)  # whether none of those was it yet
-        for i, (candidate, there) in enumerate(candidates):
-            fresh = there[left].copy()
-            key = keys[i][left]
-            for other, (_, also) in zip(keys[:i], candidates[:i], strict=True):
-                fresh &= ~(also[left] & (other[left] == key))
-            rows = left[fresh]
-            hit = self._code(coder, logits, rows, i, wanted[rows] == keys[i][rows])
+        for i, (candidate, _) in enumerate(candidates):
+            rows = _fresh(left, keys, valid_keys, i)
+            hit = self._code(coder, logits, rows, i, wanted[rows] == keys[rows, i])
             taken = rows[hit != 0]
             out[taken] = candidate[taken]
             open_[taken] = False
@@ -275,3 +277,36 @@ class MotionGenerator:
         out = np.zeros_like(value)
         out[some] = size * (1 - 2 * negative)
         return out
+
+
+@compiled_exactly
+def _in_column(contexts: Ints, rows: Ints, column: int) -> Ints:
+    """Contexts in a table for the decisions of one logit of some rows (N,)."""
+    out = np.empty(len(rows), np.int64)
+    for i in range(len(rows)):
+        out[i] = column * BUCKETS + contexts[rows[i], column]
+    return out
+
+
+@compiled_exactly
+def _in_columns(contexts: Ints, rows: Ints, columns: Ints) -> Ints:
+    """The same, of a logit for each row (N,)."""
+    out = np.empty(len(rows), np.int64)
+    for i in range(len(rows)):
+        out[i] = columns[i] * BUCKETS + contexts[rows[i], columns[i]]
+    return out
+
+
+@compiled_exactly
+def _fresh(rows: Ints, keys: Ints, there: NDArray[np.bool_], candidate: int) -> Ints:
+    """Of rows (N,) those whose candidate is there and no earlier one. keys, there: of all rows and
+    candidates."""
+    out, count = np.empty(len(rows), np.int64), 0
+    for row in rows:
+        fresh = there[row, candidate]
+        for i in range(candidate):
+            fresh &= not (there[row, i] and keys[row, i] == keys[row, candidate])
+        if fresh:
+            out[count] = row
+            count += 1
+    return out[:count]
