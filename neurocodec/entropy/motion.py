@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled_exactly
 from .adaptive import Prior
 from .binary import BitCoder, Counts, Ints, code_raw
 from .field import BOTH, DIRECT, MAX_MV, SECOND, Field, scaled
@@ -321,18 +322,34 @@ def packed(mv: Ints) -> Ints:
     return mv[..., 0] * 4096 + mv[..., 1]
 
 
+@compiled_exactly
 def guess_of(near: Ints, valid: NDArray[np.bool_]) -> Ints:
     """The commonest of the valid vectors (N, 4, 2), the median of three or more that all differ."""
-    key = np.where(valid, packed(near), (1 << 40) + np.arange(4))
-    votes = (key[:, :, None] == key[:, None]).sum(2) * valid
-    best = votes.argmax(1)
-    rows = np.arange(len(near))
-    guess = near[rows, best]
-    count = valid.sum(1)
-    guess[count == 0] = 0
-    lone = np.flatnonzero((votes[rows, best] == 1) & (count >= 3))
-    if len(lone):
-        ordered = np.sort(np.where(valid[lone][..., None], near[lone], 1 << 20), axis=1)
-        c, i = count[lone], np.arange(len(lone))
-        guess[lone] = (ordered[i, (c - 1) // 2] + ordered[i, c // 2]) >> 1
-    return guess
+    n, count, _ = near.shape
+    out = np.zeros((n, 2), np.int64)
+    ordered = np.empty(count, np.int64)
+    for row in range(n):
+        best, most, there = 0, 0, 0
+        for i in range(count):
+            votes = 0
+            for j in range(count):
+                same = near[row, i, 0] == near[row, j, 0] and near[row, i, 1] == near[row, j, 1]
+                votes += valid[row, i] and valid[row, j] and same
+            there += valid[row, i]
+            if votes > most:
+                best, most = i, votes
+        for axis in range(2):
+            if most > 1 or 0 < there < 3:
+                out[row, axis] = near[row, best, axis]
+            elif there >= 3:
+                k = 0
+                for i in range(count):
+                    if valid[row, i]:
+                        at = k
+                        while at > 0 and ordered[at - 1] > near[row, i, axis]:
+                            ordered[at] = ordered[at - 1]
+                            at -= 1
+                        ordered[at] = near[row, i, axis]
+                        k += 1
+                out[row, axis] = (ordered[(k - 1) // 2] + ordered[k // 2]) >> 1
+    return out

@@ -210,21 +210,18 @@ class MotionGenerator:
         block = 2 * p.sides + r
         logits = self.logits("motion.candidates.out", "motion_candidates", block,
                              self.hidden("motion.candidates", x))  # fmt: skip
-        candidates = [(guess, np.ones(len(guess), np.bool_)), (mirror, mirrored)]
-        candidates += [(near[:, i], valid[:, i]) for i in range(4)]
-        keys = np.stack([packed(candidate) for candidate, _ in candidates], 1)
-        valid_keys = np.stack([there for _, there in candidates], 1)
-        wanted = packed(value)
-        out = guess.copy()
-        left = np.arange(len(guess))
-        open_ = np.ones(len(guess), np.bool_)  # whether none of those was it yet
-        for i, (candidate, _) in enumerate(candidates):
-            rows = _fresh(left, keys, valid_keys, i)
+        candidates = np.concatenate([guess[:, None], mirror[:, None], near], 1)
+        there = np.concatenate([np.ones((len(guess), 1), np.bool_), mirrored[:, None], valid], 1)
+        keys, wanted = packed(candidates), packed(value)
+        fresh = _fresh(keys, there)
+        choice = np.full(len(guess), CANDIDATES)
+        for i in range(CANDIDATES):
+            rows = np.flatnonzero(fresh[:, i] & (choice == CANDIDATES))
             hit = self._code(coder, logits, rows, i, wanted[rows] == keys[rows, i])
-            taken = rows[hit != 0]
-            out[taken] = candidate[taken]
-            open_[taken] = False
-            left = left[open_[left]]
+            choice[rows[hit != 0]] = i
+        left = np.flatnonzero(choice == CANDIDATES)
+        choice[left] = 0
+        out = candidates[np.arange(len(guess)), choice]
         if len(left):
             found = self._code_differences(coder, block, x[left], (value - guess)[left])
             out[left] = limited(guess[left] + found, -MAX_MV, MAX_MV)
@@ -298,15 +295,12 @@ def _in_columns(contexts: Ints, rows: Ints, columns: Ints) -> Ints:
 
 
 @compiled_exactly
-def _fresh(rows: Ints, keys: Ints, there: NDArray[np.bool_], candidate: int) -> Ints:
-    """Of rows (N,) those whose candidate is there and no earlier one. keys, there: of all rows and
-    candidates."""
-    out, count = np.empty(len(rows), np.int64), 0
-    for row in rows:
-        fresh = there[row, candidate]
-        for i in range(candidate):
-            fresh &= not (there[row, i] and keys[row, i] == keys[row, candidate])
-        if fresh:
-            out[count] = row
-            count += 1
-    return out[:count]
+def _fresh(keys: Ints, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which candidates (N, n) are there and no earlier one."""
+    out = there.copy()
+    for row in range(len(keys)):
+        for i in range(keys.shape[1]):
+            for j in range(i):
+                if there[row, j] and keys[row, j] == keys[row, i]:
+                    out[row, i] = False
+    return out
