@@ -41,10 +41,12 @@ _BY_MODULE = {
     "entropy/field": "motion entropy",
     "entropy/structure": "motion entropy",
     "tokenizer/motion.py": "prediction",
+    "tokenizer/quarter_pixels.py": "prediction",
 }
 # what others call for their own ends: the caller decides
 _TOOLS = (
     "entropy/integer.py", "entropy/binary.py", "entropy/adaptive.py", "tokenizer/motion.py",
+    "tokenizer/quarter_pixels.py",
 )  # fmt: skip
 _CALLERS = ("entropy/", "codec/search.py", "codec/merging.py")
 _WAITING = ("threads.py", "bench/")  # a thread that waits for another, and ourselves
