@@ -2,8 +2,8 @@
 
     python scripts/exactness.py FILE.nc... [--model BUNDLE] [--python OTHER_PYTHON]... [--short]
 
-Settings: instruction sets that OpenBLAS (numpy's matrix products), oneDNN and torch may use, and
-numbers of threads; by numpy's products and, where it makes a difference, by torch's. --python:
+Settings: instruction sets that OpenBLAS (numpy's matrix products), oneDNN, torch and numba may use,
+and numbers of threads; by numpy's products and, where it makes a difference, by torch's. --python:
 also with the interpreter of another environment, with other versions of the libraries. Prints a
 table; exit status 1 if any two hashes differ.
 """
@@ -33,8 +33,9 @@ SETTINGS: list[dict[str, str]] = [
     {"ATEN_CPU_CAPABILITY": "default"},
     {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
+    {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
 ]
-SHORT = (0, 1, 4, 6, 9)
+SHORT = (0, 1, 4, 6, 9, 11)
 _BY_TORCH = (
     "from neurocodec.entropy.integer import use_torch; use_torch(); "
     "from neurocodec.cli import main; main()"
