@@ -59,7 +59,7 @@ def share_of(jobs: int) -> int:
 def side_by_side(*calls: Callable[[], T]) -> list[T]:
     """What each call returns, made in threads of their own where there are processors for it and
     torch is to use more than one. For long operations that let others run."""
-    import torch  # which command line options that need no network do not load
+    import torch  # here alone: this module is loaded where no network is
 
     if len(calls) == 1 or torch.get_num_threads() == 1:
         return [call() for call in calls]

@@ -2,8 +2,8 @@
 
 Samples of luma, and those of a reference at quarter pixels, are as in
 ``tokenizer/quarter_pixels.py``. A picture to be predicted is (H, W), continued to whole blocks of
-the largest size. Fields are int32,
-(h, w, 2), x then y, in quarter pixels; errors are squared, in samples' units.
+the largest size. Fields are int32, (h, w, 2), x then y, in quarter pixels; errors are squared, in
+samples' units.
 """
 
 from __future__ import annotations
@@ -181,6 +181,21 @@ def mean_errors(target: Samples, first: Samples, second: Samples) -> Floats:
                     d = np.float32(t[c]) - np.float32(0.5) * (np.float32(a[c]) + np.float32(b[c]))
                     total += d * d
             out[i, j] = total
+    return out
+
+
+@compiled
+def costs(
+    errors: Floats, weight: Floats, bits: Floats, penalty: float, coded_bits: float
+) -> Floats:
+    """What cells cost by errors (n, h, w), whose weight is (h, w), and bits (n, h, w)."""
+    n, h, w = errors.shape
+    out = np.empty((n, h, w), np.float32)
+    for k in range(n):
+        for i in range(h):
+            for j in range(w):
+                error = float(errors[k, i, j]) * weight[i, j]
+                out[k, i, j] = worth(error, coded_bits * penalty) + penalty * bits[k, i, j]
     return out
 
 

@@ -29,6 +29,7 @@ from .decoder import decode_gop
 from .effort import EFFORTS, Effort
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd, Planes
+from .gop_stream import tokenize_pictures
 from .latents import tokenize as tokenize_latents
 from .tokens import EntropyModel
 
@@ -57,8 +58,6 @@ def tokenize(
     """Frames and sound to tokens, GopEnds and sound. networks: of the bundle, on the device.
     skip: frames that are coded already. entropy, steps: what the tokens will be coded by."""
     if bundle.is_motion:
-        from .gop_stream import tokenize_pictures  # with a compiler, which a decoder can do without
-
         return tokenize_pictures(
             events, networks, step, header.gop_frames, device, effort, find_cuts, masking=masking,
             skip=skip, entropy=entropy, steps=steps,

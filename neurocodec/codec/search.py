@@ -32,6 +32,7 @@ from ..tokenizer.patch import luma
 from ..tokenizer.quarter_pixels import UNIT, Floats, QuarterPixels, Samples
 from .block_search import (
     Vectors,
+    costs,
     field_bits,
     mean_errors,
     picture_of,
@@ -109,8 +110,9 @@ class _Search:
         down, right = (-side % SIZES[0] for side in self.target.shape)
         self.whole = np.pad(self.target, ((0, down), (0, right)), "edge")
 
-    def to(self, samples: Samples, before: Vectors | None) -> Vectors:
-        """The field of one reference. before: a further candidate for every cell, (h, w, 2)."""
+    def to(self, samples: Samples, before: Vectors | None) -> tuple[Vectors, Floats]:
+        """The field of one reference, and the squared error of cells. before: a further candidate
+        for every cell, (h, w, 2)."""
         field: Vectors | None = None
         flow = _flow(self.target, samples)
         for size in SIZES:
@@ -128,9 +130,9 @@ class _Search:
             else:
                 field = field.repeat(2, 0).repeat(2, 1)[:h, :w].copy()
             steps = self.effort.fine if size == SIZES[-1] else self.effort.coarse
-            self._improve(samples, self.whole, size, field, np.stack(given), steps)
+            errors = self._improve(samples, self.whole, size, field, np.stack(given), steps)
         assert field is not None
-        return field
+        return field, errors
 
     def pair(self, samples: Samples, other: Samples, field: Vectors) -> tuple[Vectors, Floats]:
         """A field of one reference that goes with the picture that the other one gives, and the
@@ -148,10 +150,6 @@ class _Search:
             samples, target, size, field, given, _pooled(self.weight, size // 8), share,
             np.array(steps, np.int64), self.effort.rounds, self.penalty, CODED_BITS, self.table,
         )  # fmt: skip
-
-    def errors(self, first: Samples, second: Samples) -> Floats:
-        """Of cells, of the mean of two pictures."""
-        return mean_errors(self.target, first, second)
 
 
 def search(
@@ -180,25 +178,27 @@ def search(
             weights = weight[k].float().cpu().numpy()
         one = _Search(levels(target[k]), weights, penalty * SCALE, effort)
         free = None if direct is None else direct[k].int().cpu().numpy()
-        fields = side_by_side(
+        alone = side_by_side(
             *(
                 partial(one.to, of, free if free is None else free[i])
                 for i, of in enumerate(samples)
             )
         )
         if same:
-            mode = np.zeros(weights.shape, np.uint8)
-            found.append((mode, np.stack([fields[0], np.zeros_like(fields[0])])))
+            field, mode = alone[0][0], np.zeros(weights.shape, np.uint8)
+            found.append((mode, np.stack([field, np.zeros_like(field)])))
         else:
-            found.append(_choose_modes(one, samples, fields, free))
+            found.append(_choose_modes(one, samples, alone, free))
     both = zip(*found, strict=True)
     return Motion(*(torch.from_numpy(np.stack(x)).long().to(planes.device) for x in both))
 
 
 def _choose_modes(
-    one: _Search, samples: tuple[Samples, ...], fields: list[Vectors], direct: Vectors | None
-) -> tuple[NDArray[np.uint8], Vectors]:
-    """Modes (h, w), and fields (2, h, w, 2) whose unused vectors are 0."""
+    one: _Search, samples: tuple[Samples, ...], alone: list[tuple[Vectors, Floats]],
+    direct: Vectors | None,
+) -> tuple[NDArray[np.uint8], Vectors]:  # fmt: skip
+    """Modes (h, w), and fields (2, h, w, 2) whose unused vectors are 0. alone: of each reference,
+    what ``to`` found."""
 
     def pictures(fields: list[Vectors] | Vectors) -> list[Samples]:
         return [picture_of(of, field) for of, field in zip(samples, fields, strict=True)]
@@ -206,25 +206,21 @@ def _choose_modes(
     def bits(*fields: Vectors) -> Floats:
         return np.sum([field_bits(field, one.table) for field in fields], 0)
 
-    alone = pictures(fields)
-    pair = fields
-    errors = [one.errors(alone[0], alone[0]), one.errors(alone[1], alone[1])]
+    fields, errors = [field for field, _ in alone], [error for _, error in alone]
+    first, second = pair = fields
     if one.effort.both:  # with one vector kept, the other's target is twice the picture less it
-        second, _ = one.pair(samples[1], alone[0], fields[1])
-        first, both = one.pair(samples[0], picture_of(samples[1], second), fields[0])
+        second, _ = one.pair(samples[1], picture_of(samples[0], first), second)
+        first, both = one.pair(samples[0], picture_of(samples[1], second), first)
         pair = [first, second]
         errors.append(both)
     else:
-        errors.append(one.errors(*alone))
+        errors.append(mean_errors(one.target, *pictures(fields)))
     rates = [bits(fields[0]), bits(fields[1]), bits(*pair)]
     if direct is not None:
-        errors.append(one.errors(*pictures(direct)))
+        errors.append(mean_errors(one.target, *pictures(direct)))
         rates.append(np.zeros_like(rates[0]))
-    knee = CODED_BITS * one.penalty
-    error = np.stack(errors) * one.weight
-    above = knee * (1 + np.log(np.maximum(error, knee) / knee))
-    cost = np.where(error < knee, error, above) + one.penalty * np.stack(rates)
-    mode = smooth_labels(cost.astype(np.float32), one.penalty * MODE_BITS)
+    cost = costs(np.stack(errors), one.weight, np.stack(rates), one.penalty, CODED_BITS)
+    mode = smooth_labels(cost, one.penalty * MODE_BITS)
     out = np.stack(fields)
     out[:, mode == BOTH] = np.stack(pair)[:, mode == BOTH]
     if direct is not None:

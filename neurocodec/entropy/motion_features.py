@@ -91,11 +91,6 @@ class PictureState:
             self.uses[r, cells] = both | (mode == r)
 
 
-def still(mv: Ints) -> NDArray[np.bool_]:
-    """Which vectors (..., 2) are zero."""
-    return (mv[..., 0] | mv[..., 1]) == 0  # type: ignore[no-any-return]
-
-
 def roughness(mv: NDArray[np.integer]) -> Ints:
     """(h, w, 2) -> (h, w): differences from the four neighbours, summed; the edge goes on."""
     wide = np.pad(mv.astype(np.int64), ((1, 1), (1, 1), (0, 0)), mode="edge")
@@ -130,8 +125,8 @@ def _around(part: Pass, h: int, w: int) -> Ints:
 def mode_features(p: PictureState, part: Pass, around: Ints, shared: Activations) -> Activations:
     """What tells the modes of a pass's cells: (N, MODE_FEATURES). shared: (N, PLACE), as below."""
     return _mode_features(
-        part.cells, around, _NEAREST, shared, p.known_mode, p.source, p.rough, p.uses, p.known_mv,
-        p.toward, p.carried[0], p.carried[1], p.grid[0], p.grid[1],
+        _begun(shared, MODE_FEATURES), part.cells, around, _NEAREST, p.known_mode, p.source,
+        p.rough, p.uses, p.known_mv, p.toward, p.carried[0], p.carried[1], p.grid[0], p.grid[1],
     )  # fmt: skip
 
 
@@ -146,13 +141,20 @@ def vector_features(
     off: (N, 2), by how much the other vector was off its guess, as far as it tells this one.
     """
     return _vector_features(
-        r, cells, around, _NEAREST, shared, p.mode, p.uses[r], p.known_mv[r], p.toward[r],
-        p.rough[r], p.carried[r], p.suggested is not None, guess, mirror, mirrored, off,
-        p.grid[0], p.grid[1],
+        _begun(shared, VECTOR_FEATURES), r, cells, around, _NEAREST, p.mode, p.uses[r],
+        p.known_mv[r], p.toward[r], p.rough[r], p.carried[r], p.suggested is not None, guess,
+        mirror, mirrored, off, p.grid[0], p.grid[1],
     )  # fmt: skip
 
 
 _NEAREST = np.array(NEAREST)
+
+
+def _begun(shared: Activations, count: int) -> Activations:
+    """(N, PLACE), and as many zeros as make ``count`` features."""
+    found = np.zeros((len(shared), count), np.int8)
+    found[:, :PLACE] = shared
+    return found
 
 
 @compiled_exactly
@@ -181,17 +183,12 @@ def _pointed(
 
 @compiled_exactly
 def _mode_features(
-    cells: Ints, around: Ints, nearest: Ints, shared: Activations, known_mode: Activations,
+    found: Activations, cells: Ints, around: Ints, nearest: Ints, known_mode: Activations,
     source: Activations, rough: Activations, uses: NDArray[np.bool_], known_mv: Ints, toward: Ints,
     first: Activations, second: Activations, h: int, w: int,
 ) -> Activations:  # fmt: skip
-    n, places = shared.shape
-    found = np.zeros((n, MODE_FEATURES), np.int8)
-    for i in range(n):
-        cell, out = cells[i], found[i]
-        for k in range(places):
-            out[k] = shared[i, k]
-        k = places
+    for i in range(len(cells)):
+        cell, out, k = cells[i], found[i], PLACE
         for j in range(around.shape[1]):
             for m in range(MODES):
                 out[k + m] = known_mode[around[i, j], m]
@@ -217,18 +214,13 @@ def _mode_features(
 
 @compiled_exactly
 def _vector_features(
-    r: int, cells: Ints, around: Ints, nearest: Ints, shared: Activations, mode: Ints,
+    found: Activations, r: int, cells: Ints, around: Ints, nearest: Ints, mode: Ints,
     uses: NDArray[np.bool_], known_mv: Ints, toward: Ints, rough: Activations,
     carried: Activations, suggested: bool, guess: Ints, mirror: Ints, mirrored: NDArray[np.bool_],
     off: Ints, h: int, w: int,
 ) -> Activations:  # fmt: skip
-    n, places = shared.shape
-    found = np.zeros((n, VECTOR_FEATURES), np.int8)
-    for i in range(n):
-        cell, out = cells[i], found[i]
-        for k in range(places):
-            out[k] = shared[i, k]
-        k = places
+    for i in range(len(cells)):
+        cell, out, k = cells[i], found[i], PLACE
         out[k], out[k + 1] = ONE * r, ONE * (mode[cell] == BOTH)
         k += 2
         count = around.shape[1]

@@ -137,9 +137,8 @@ class MotionGenerator:
         if len(rows) == 0:
             return bits.astype(np.int32)
         if isinstance(columns, int):
-            context = _in_column(logits.contexts, rows, columns)
-        else:
-            context = _in_columns(logits.contexts, rows, columns)
+            columns = np.full(len(rows), columns)
+        context = _contexts(logits.contexts, rows, columns)
         return self.tables[logits.table].code(coder, bits.astype(np.int32), logits.block, context)
 
     # -- modes ----------------------------------------------------------------------------------
@@ -277,17 +276,8 @@ class MotionGenerator:
 
 
 @compiled_exactly
-def _in_column(contexts: Ints, rows: Ints, column: int) -> Ints:
-    """Contexts in a table for the decisions of one logit of some rows (N,)."""
-    out = np.empty(len(rows), np.int64)
-    for i in range(len(rows)):
-        out[i] = column * BUCKETS + contexts[rows[i], column]
-    return out
-
-
-@compiled_exactly
-def _in_columns(contexts: Ints, rows: Ints, columns: Ints) -> Ints:
-    """The same, of a logit for each row (N,)."""
+def _contexts(contexts: Ints, rows: Ints, columns: Ints) -> Ints:
+    """Contexts in a table for decisions (N,), each of a logit of a row."""
     out = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
         out[i] = columns[i] * BUCKETS + contexts[rows[i], columns[i]]
