@@ -19,6 +19,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def free_memory_of(device: torch.device) -> int | None:
+    """Bytes of a GPU that processes could still take; None of a CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 def channels_last(model: nn.Module) -> nn.Module:
     """Lay out the kernels of a network's convolutions as CPUs like them, in place."""
     for p in model.parameters():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,10 +22,36 @@ from neurocodec.tokenizer.model import Tokenizer
 from neurocodec.tokenizer.motion_model import MotionTokenizer
 from tests.generators import random_parts
 
+GPU = torch.cuda.is_available()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def on_a_cpu() -> Iterator[None]:
+    """Tests say what a CPU does, here and in processes they start; those that are for a GPU, and
+    are skipped where there is none, ask for it by ``on_a_gpu``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
+
+
+_VISIBLE = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not GPU:
+        pytest.skip("no GPU that torch can use")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    if _VISIBLE is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", _VISIBLE)
 
 
 @pytest.fixture(autouse=True)

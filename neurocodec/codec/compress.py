@@ -21,7 +21,7 @@ from ..bitstream.limits import MAX_DURATION, MAX_GOP_FRAMES, MAX_PIXELS, MAX_SID
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..bitstream.resume import Begun, begin
 from ..bitstream.writer import Writer
-from ..device import choose_device
+from ..device import choose_device, free_memory_of
 from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.schedule import MAX_STEPS
 from ..errors import InputError, UsageError
@@ -139,7 +139,7 @@ def compress(
     device: auto, cpu or cuda.
     threads: of torch. jobs: GOPs coded at once, each by a process of its own, with all its frames
     in memory; not with a bitrate, target size or PSNR. The file is the same. None: as many as pay,
-    on a CPU, where neither threads are given nor resume.
+    where neither threads are given nor resume.
     audio: copy, none, opus or opus:KBPS. start, duration: seconds.
     resume: go on where the same compression stopped before, from whole GOPs, with the same bytes as
     if it had not; and leave what is done where this one stops. Not with jobs.
@@ -200,9 +200,10 @@ def compress(
         control = _control(src, header, seconds, sound, bitrate, target_size, psnr)
         if jobs is None:
             size = (info.width, info.height)
-            alone = aimed or resume or threads is not None or where.type != "cpu"
+            alone = aimed or resume or threads is not None
             jobs = 1 if alone else jobs_that_pay(
-                frames_expected, header.gop_frames, size, processors(), free_memory()
+                frames_expected, header.gop_frames, size, processors(), free_memory(),
+                free_memory_of(where),
             )  # fmt: skip
         key = _key(src, header.to_bytes(), how, masking, steps, audio, start, duration, str(where))
         with ExitStack() as stack:

@@ -15,6 +15,7 @@ import torch
 
 from ..bitstream.payloads import AudioPacket
 from ..bitstream.reader import Reader
+from ..device import free_memory_of
 from ..errors import FormatError, InputError, OutputError, UsageError
 from ..files import STDOUT, binary_stdout, check_output, replacing
 from ..media.cut import check_cut
@@ -75,7 +76,7 @@ def decompress(
     strict: refuse a damaged file; otherwise frames of lost GOPs are made by ``conceal``: "freeze"
     (the frame before them), "grey", or a function, see ``codec/conceal.py``.
     jobs: GOPs decoded at once, each by a process of its own, with all its frames in memory. None:
-    as many as pay, on a CPU, to a file, where no threads are given.
+    as many as pay, to a file, where no threads are given.
     max_pixels, max_frames: refuse a file with frames of more luma samples, or more frames. A small
     file may be large when it is decoded: what is from strangers should be given limits.
 
@@ -106,10 +107,11 @@ def decompress(
         if jobs is None:
             header = reader.header
             # a player waits for the first frame, not for a GOP
-            alone = target == STDOUT or threads is not None or decoder.device.type != "cpu"
+            alone = target == STDOUT or threads is not None
             jobs = 1 if alone else jobs_that_pay(
                 expected, header.gop_frames, (header.width, header.height),
                 processors() // 2, free_memory(),  # one alone keeps two busy
+                free_memory_of(decoder.device),
             )  # fmt: skip
         if jobs > 1:
             setting = Setting(

@@ -37,6 +37,7 @@ T = TypeVar("T")
 # Of a process: bytes for the program and its libraries, for each pixel of a picture, and for each
 # of a frame that waits, before and behind the pipe
 _JOB_BYTES, _PIXEL_BYTES, _FRAME_BYTES = 400 << 20, 600, 3
+_GPU_BYTES, _GPU_PIXEL_BYTES = 600 << 20, 600  # likewise, on a GPU
 _WORTH_IT = 10_000_000  # pixels of all frames: ten seconds of coding, about
 _PAYS = 1.5
 
@@ -66,19 +67,22 @@ def tokenize(
 
 
 def jobs_that_pay(
-    frames: int | None, gop_frames: int, size: tuple[int, int], processors: int, memory: int
-) -> int:
+    frames: int | None, gop_frames: int, size: tuple[int, int], processors: int, memory: int,
+    gpu_memory: int | None = None,
+) -> int:  # fmt: skip
     """How many GOPs of a clip to have in the works at once.
 
-    frames: of the clip, None where that is not known. size: of its pictures. memory: bytes, of
-    which half may be used. One, where more would hardly be done sooner: a process takes seconds to
-    start, and one of several is slower than one that has all processors, and waits where the last
-    GOPs are few.
+    frames: of the clip, None where that is not known. size: of its pictures. memory, gpu_memory:
+    bytes, of which half may be used; None without a GPU. One, where more would hardly be done
+    sooner: a process takes seconds to start, and one of several is slower than one that has all
+    processors, and waits where the last GOPs are few.
     """
     pixels = size[0] * size[1]
     each = _JOB_BYTES + pixels * (_PIXEL_BYTES + _FRAME_BYTES * gop_frames)
     gops = -(-(frames or 1) // gop_frames)
     jobs = min(processors, gops, memory // 2 // each)
+    if gpu_memory is not None:
+        jobs = min(jobs, gpu_memory // 2 // (_GPU_BYTES + pixels * _GPU_PIXEL_BYTES))
     if jobs < 2 or frames is None or frames * pixels < _WORTH_IT:
         return 1
     rounds = -(-gops // jobs)

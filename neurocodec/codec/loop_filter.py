@@ -75,19 +75,19 @@ def bilateral(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
 def bilateral_by_shifts(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
     """As :func:`bilateral`, on any device."""
     h, w = plane.shape
+    side = 2 * radius + 1
     x = plane.float()
     wide = F.pad(x[None, None], (radius,) * 4, mode="replicate")[0, 0]
+    reach = torch.arange(-radius, radius + 1, device=plane.device).float().square()
+    square = reach[:, None] + reach
+    outside = square > radius * radius
+    far = square.mul_(0.5 / near**2).masked_fill_(outside, math.inf)[..., None, None]
     total, weights = torch.zeros_like(x), torch.zeros_like(x)
-    for dy in range(-radius, radius + 1):
-        for dx in range(-radius, radius + 1):
-            square = dy * dy + dx * dx
-            if square > radius * radius:
-                continue
-            there = wide[radius + dy : radius + dy + h, radius + dx : radius + dx + w]
-            distance = (there - x).square_().mul_(-0.5 / alike**2).sub_(0.5 * square / near**2)
-            weight = distance.exp_()
-            total += weight * there
-            weights += weight
+    for row in range(side):  # of the window: all of it at once would take too much memory
+        there = wide.as_strided((side, h, w), (1, wide.shape[1], 1), row * wide.shape[1])
+        weight = (there - x).square_().mul_(-0.5 / alike**2).sub_(far[row]).exp_()
+        weights += weight.sum(0)
+        total += weight.mul_(there).sum(0)
     found = total / weights
     return found.round_().byte() if plane.dtype == torch.uint8 else found
 

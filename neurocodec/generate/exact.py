@@ -53,6 +53,11 @@ def _round(x: Tensor, units: float = ACTIVATION) -> Tensor:
     return (x * units).round() / units
 
 
+def _over(x: Tensor, by: float) -> Tensor:
+    """x / by, rounded once: on a GPU torch multiplies by the inverse where ``by`` is no tensor."""
+    return x / torch.full((), by, dtype=x.dtype, device=x.device)
+
+
 def _activation(x: Tensor) -> Tensor:
     return _round(x).clamp(-_LARGEST, _LARGEST)
 
@@ -78,8 +83,8 @@ class _Norm:
         self._eps = norm.eps
 
     def __call__(self, x: Tensor) -> Tensor:
-        centred = _round(x - x.sum(-1, keepdim=True) / x.shape[-1])
-        variance = centred.square().sum(-1, keepdim=True) / x.shape[-1]
+        centred = _round(x - _over(x.sum(-1, keepdim=True), x.shape[-1]))
+        variance = _over(centred.square().sum(-1, keepdim=True), x.shape[-1])
         normal = _round(centred / (variance + self._eps).sqrt())
         return _activation(normal * self._weight + self._bias)
 
@@ -102,7 +107,7 @@ class _Block:
         batch, length, width = x.shape
         parts = self._project(x).view(batch, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = parts  # (B, heads, N, d)
-        scores = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
+        scores = _over(q @ k.transpose(-1, -2), math.sqrt(q.shape[-1]))
         scores = (scores * LOGIT).round()
         shares = exponentials(scores.amax(-1, keepdim=True) - scores).double()
         shares = _round(shares / shares.sum(-1, keepdim=True), _SHARE)

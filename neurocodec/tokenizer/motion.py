@@ -28,6 +28,7 @@ from .patch import luma, planes_of
 MARGIN = 24
 MAX_VECTOR = 1023  # quarter pixels, in each component
 _BLOCK = SPATIAL_STRIDE  # of luma, a cell's
+_CPU = torch.device("cpu")
 # Modes of a cell: which references predict it. DIRECT is BOTH, with vectors that need not be coded
 FIRST, SECOND, BOTH, DIRECT = 0, 1, 2, 3
 
@@ -58,7 +59,19 @@ class Phases:
         b, h, w = planes.shape
         self._samples = planes.new_empty(b, 16, h + 2 * margin, w + 2 * margin, dtype=dtype)
 
+    def fill_all(self) -> None:
+        """Interpolate every phase in few operations, and without asking which are wanted: what is
+        fast on a GPU."""
+        taps = torch.tensor(self._taps, device=self._source.device)
+        columns = _all_moved(self._source[:, None], taps[:, :, None, None], -1)
+        samples = _all_moved(columns[:, None], taps[:, :, None, None, None], -2)
+        self._samples.copy_(samples.flatten(1, 2))
+        self._missing = set()
+
     def _fill(self, phases: Tensor) -> None:
+        if phases.device.type != "cpu":
+            self.fill_all()
+            return
         seen = torch.zeros(16, dtype=torch.bool, device=phases.device)
         seen[phases.flatten()] = True
         wanted = self._missing.intersection(seen.nonzero().flatten().tolist())
@@ -103,6 +116,15 @@ def _moved(x: Tensor, taps: list[float], dim: int) -> Tensor:
     return out
 
 
+def _all_moved(x: Tensor, taps: Tensor, dim: int) -> Tensor:
+    """x (B, 1, ..., H, W) by each of the filters (4, taps, 1, ...), (B, 4, ..., H', W')."""
+    length = x.shape[dim] - taps.shape[1] + 1
+    out = x.narrow(dim, 0, length) * taps[:, 0]
+    for t in range(1, taps.shape[1]):
+        out = out.addcmul_(x.narrow(dim, t, length), taps[:, t])
+    return out
+
+
 class Reference:
     """A decoded picture, interpolated to quarter pixels where it is looked at."""
 
@@ -115,13 +137,16 @@ class Reference:
 
 
 @functools.lru_cache(64)
-def overlapped_window(h: int, w: int, block: int) -> tuple[Tensor, Tensor]:
+@torch.inference_mode(False)  # kept, and perhaps trained with later
+def overlapped_window(
+    h: int, w: int, block: int, device: torch.device = _CPU
+) -> tuple[Tensor, Tensor]:
     """Raised cosine (2 block, 2 block), and one over the sum of windows at each pixel (H, W)."""
     n = torch.arange(2 * block) + 0.5
     line = torch.sin(math.pi * n / (2 * block)).square()
     window = torch.outer(line, line)
     total = overlap_add(window.expand(1, h, w, 2 * block, 2 * block))
-    return window, 1 / total[0]
+    return window.to(device), (1 / total[0]).to(device)
 
 
 def overlap_add(windows: Tensor) -> Tensor:
@@ -180,7 +205,7 @@ def _blended(windows: list[Tensor]) -> Tensor:
     planes = []
     for plane in windows:
         _, h, w, size, _ = plane.shape
-        window, norm = (x.to(plane) for x in overlapped_window(h, w, size // 2))
+        window, norm = overlapped_window(h, w, size // 2, plane.device)
         planes.append(overlap_add(plane.mul_(window)) * norm)
     return planes_of(*planes)
 

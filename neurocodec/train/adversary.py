@@ -21,12 +21,13 @@ _LECAM_DECAY = 0.99
 
 def blur_pool(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Halve dimensions of (B, C, T, H, W), rounding up, after a binomial filter of three taps."""
-    for dim in dims:
-        n = (x.shape[dim] + 1) // 2
-        pad = [0] * 6  # of width, height, time
-        pad[2 * (4 - dim)] = pad[2 * (4 - dim) + 1] = 1
-        x = F.pad(x, pad, "replicate").transpose(2, dim)
-        a, b, c = (x[:, :, k : k + 2 * n - 1 : 2] for k in range(3))
+    for dim in dims:  # edges by hand: on a GPU F.pad repeats none of 2^31 numbers or more
+        x = x.transpose(2, dim)
+        first, last = x[:, :, :1], x[:, :, -1:]
+        b, c = x[:, :, ::2], x[:, :, 1::2]
+        a = torch.cat([first, c], 2)[:, :, : b.shape[2]]
+        if c.shape[2] < b.shape[2]:
+            c = torch.cat([c, last], 2)
         x = ((a + 2 * b + c) / 4).transpose(2, dim)
     return x
 

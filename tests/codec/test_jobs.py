@@ -76,6 +76,14 @@ def test_how_many_pay(
     assert jobs_that_pay(frames, gop, size, processors, memory) == jobs
 
 
+@pytest.mark.parametrize(
+    ("size", "memory", "jobs"),
+    [((640, 360), 80 << 30, 8), ((1920, 1080), 12 << 30, 3), ((3840, 2160), 8 << 30, 1)],
+)
+def test_a_gpu_has_room_for_so_many(size: tuple[int, int], memory: int, jobs: int) -> None:
+    assert jobs_that_pay(9000, 33, size, 8, 64 << 30, memory) == jobs
+
+
 def test_memory_is_known() -> None:
     assert 64 << 20 < free_memory() < 1 << 50
 

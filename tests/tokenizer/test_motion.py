@@ -5,10 +5,14 @@ import torch.nn.functional as F
 from neurocodec.codec.frames import pad_planes
 from neurocodec.tokenizer.motion import (
     BOTH,
+    CHROMA_TAPS,
     DIRECT,
     FIRST,
+    LUMA_TAPS,
+    MARGIN,
     MAX_VECTOR,
     SECOND,
+    Phases,
     Reference,
     aligned,
     compensate,
@@ -63,6 +67,15 @@ def test_whole_pixels_are_exact() -> None:
     planes = picture()
     blocks = Reference(planes).luma.windows(field(4 * 3, 4 * -2), 8, 8)
     assert torch.equal(blocks[0, 1, 2], luma(planes)[0, 8 - 2 : 16 - 2, 16 + 3 : 24 + 3])
+
+
+def test_all_phases_at_once_are_those_that_are_asked_for() -> None:
+    planes = torch.rand(2, 24, 40, generator=torch.Generator().manual_seed(3))
+    field = torch.arange(-8, 8).view(1, 4, 4, 1).repeat(2, 1, 1, 2)
+    for taps in (LUMA_TAPS, CHROMA_TAPS):
+        asked, whole = (Phases(planes, taps, MARGIN, torch.float32) for _ in range(2))
+        whole.fill_all()
+        assert torch.allclose(asked.windows(field, 4, 8), whole.windows(field, 4, 8), atol=1e-6)
 
 
 def test_chroma_is_filtered_with_its_own_taps() -> None:
