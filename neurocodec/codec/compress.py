@@ -183,7 +183,7 @@ def compress(
         raise UsageError(f"tune {tune}: model {bundle.name} cannot be tuned")
     masking, how = TUNES[tune or bundle.tune or DEFAULT_TUNE], EFFORTS[effort]
     if tune == GRAIN:
-        how = replace(how, reach=0, smooth=False)
+        how = replace(how, reach=0, smooth=0)
     if threads is not None:
         torch.set_num_threads(threads)
     with MediaReader(src, audio, start, duration) as reader:

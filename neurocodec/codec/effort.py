@@ -13,8 +13,8 @@ class Effort:
     and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs. trials:
     of every so many groups of frames one is tried in mini-GOPs of each length; 0: none. reach: of
     the temporal filter, in frames; 0: none. merges: sides, in cells, of the blocks that are offered
-    in turn what their neighbours have, once all have something. smooth: whether decoded pictures
-    may be, by the loop filter."""
+    in turn what their neighbours have, once all have something. smooth: how many
+    strengths of the loop filter are tried, up to two; 0: decoded pictures are not smoothed."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)
@@ -23,11 +23,13 @@ class Effort:
     trials: int = 0
     reach: int = REACH
     merges: tuple[int, ...] = (4, 2, 1, 1)
-    smooth: bool = True
+    smooth: int = 2
 
 
 EFFORTS = {
-    "fast": Effort(coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2, merges=(4, 2, 1)),
+    "fast": Effort(
+        coarse=(16, 4), fine=(2, 1), rounds=1, both=(), reach=2, merges=(4, 2, 1), smooth=1
+    ),
     "medium": Effort(),
     "slow": Effort(rounds=4, trials=1, merges=(4, 2, 1, 1, 1)),
 }

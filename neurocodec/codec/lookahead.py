@@ -45,10 +45,10 @@ def optical_flow(
     pad = ((0, max(0, _FLOW_SIDE - h)), (0, max(0, _FLOW_SIDE - w)))
     frame, reference = (np.pad(x, pad, "edge") for x in (frame, reference))
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis.setVariationalRefinementIterations(0)
     if fine:
         dis.setFinestScale(1)
         dis.setGradientDescentIterations(12)
-        dis.setVariationalRefinementIterations(0)
     return dis.calc(frame, reference, None)[:h, :w]  # type: ignore[call-overload]
 
 

@@ -136,13 +136,13 @@ def moved(plane: Tensor, offsets: Offsets, shape: _Shape, step: float) -> Tensor
 
 def choose(
     planes: Tensor, source: Tensor, step: float, penalty: float, weight: Tensor | None = None,
-    intra: bool = False, smooth: bool = True,
+    intra: bool = False, smooth: int = 2,
 ) -> tuple[LoopFilter, Tensor]:  # fmt: skip
     """The filter that brings a decoded picture nearest to its source, and what it makes of it.
 
     planes, source: (1, 6, H/2, W/2) in 0..1. penalty: squared error that a bit must save. weight:
     of the error of cells (1, h, w), 1 if None. intra: whether it is an intra picture, which has no
-    offsets. smooth: whether anything may be smoothed.
+    offsets. smooth: how many strengths are tried, up to two.
     """
     penalty *= 255**2
 
@@ -217,10 +217,10 @@ class _Try:
 
 def _choose(
     x: Tensor, before: Tensor, target: Tensor, shape: _Shape, step: float, penalty: float,
-    weight: Tensor | None, smooth: bool,
+    weight: Tensor | None, smooth: int,
 ) -> _Try:  # fmt: skip
-    """The best of what is tried: two of the three strengths, and luma's better one wide. before:
-    errors of the plane."""
+    """The best of what is tried: the middle one of the three strengths, then another, and luma's
+    better one wide. before: errors of the plane."""
 
     def tried(strength: int, plane: Tensor, wide: bool = False) -> _Try:
         after = _errors(plane, target, shape, weight)
@@ -238,9 +238,10 @@ def _choose(
     best = _Try(float(before.sum()), 0, False, x, torch.zeros_like(before > 0), x)
     if not smooth:
         return best
-    middle = narrow(2)
-    for other in (middle, narrow(3 if middle.cost < best.cost else 1)):
-        best = min(best, other, key=lambda one: one.cost)
+    tries = [narrow(2)]
+    if smooth > 1:
+        tries.append(narrow(3 if tries[0].cost < best.cost else 1))
+    best = min(best, *tries, key=lambda one: one.cost)
     if best.strength and shape.in_blocks:
         plane = widened(best.plane, *shape.of(best.strength, step))
         wide = tried(best.strength, plane, True)

@@ -51,6 +51,7 @@ EDGE_BITS_PER_OCTAVE = 0.35
 CODED_BITS = 25.0
 SIZES = (64, 32, 16, 8)  # of blocks
 MODE_BITS = 4.5  # for each neighbour of another mode
+_UNIT_BITS = UNIT.bit_length() - 1
 SCALE = (255 * UNIT) ** 2  # squared error of samples in 0..1 to that of ``block_search``
 
 
@@ -80,7 +81,7 @@ def _flow(target: Samples, samples: Samples) -> Floats:
     """Optical flow to a reference, mean of each cell, in quarter pixels: (h, w, 2)."""
     of = samples[0, MARGIN:-MARGIN, MARGIN:-MARGIN]
     frame, reference = (
-        ((x + UNIT // 2) // UNIT).clip(0, 255).astype(np.uint8) for x in (target, of)
+        ((x + UNIT // 2) >> _UNIT_BITS).clip(0, 255).astype(np.uint8) for x in (target, of)
     )
     h, w = target.shape
     flow = optical_flow(frame, reference)

@@ -37,6 +37,7 @@ from .integer import (
     Activations,
     Layer,
     added,
+    distinct,
     layer,
     log2_sixteenths,
     log_activation,
@@ -268,11 +269,14 @@ class GeneratorModel:
     def _static(self, grid: tuple[int, int], x: Activations) -> Activations:
         """Features (h w, F) -> (h w, C), of 5x5 cells."""
         every = np.arange(len(x))
-        x = self._layers["static.0"].relu(x)
+        first, which = distinct(x)  # cells that are alike are looked at once
+        x = self._layers["static.0"].relu(x[first])[which]
         for name in ("static.1", "static.2"):
             seen, apply = _with_margin(x, grid, 1), self._layers[name].relu
-            more = [apply(windows(seen, cells, 1)) for cells in parts(every)]
-            x = added(x, np.concatenate(more))
+            sorts = (which[:, None] + 1).astype(np.int32).view(np.int8)  # 0 is outside
+            first, which = distinct(windows(_with_margin(sorts, grid, 1), every, 1))
+            more = [apply(windows(seen, cells, 1)) for cells in parts(first)]
+            x = added(x[first], np.concatenate(more))[which]
         return x
 
     def _code_depths(
@@ -285,7 +289,9 @@ class GeneratorModel:
         seen = _with_margin(np.zeros((len(depths), size), np.int8), grid, REACH)
         layers = self._layers
         for cells in groups:
-            x = layers["depth.seen"].relu(windows(seen, cells, REACH))
+            near = windows(seen, cells, REACH)
+            first, which_of = distinct(near)
+            x = layers["depth.seen"].relu(near[first])[which_of]
             x = layers["depth.0"].relu(np.concatenate([static[cells], x], 1))
             x = added(x, layers["depth.1"].relu(x))
             contexts = layers["depth.out"].contexts(x)

@@ -119,10 +119,13 @@ class Layer:
     def _scale(self) -> NDArray[np.float64]:
         return self.multiplier / (1 << SHIFT)
 
+    def _is_by_torch(self, x: Activations) -> bool:
+        return _torch is not None and self._is_small and len(x) >= _FEW
+
     def _by_torch(self, x: Activations) -> Any:
         """The outputs (N, outputs) before they are rounded down, a tensor of float64; None where
         torch is not used, or not for these."""
-        if _torch is None or not self._is_small or len(x) < _FEW:
+        if not self._is_by_torch(x):
             return None
         weight, scale, offset = self._tensors
         return _torch.addcmul(offset, _torch._int_mm(_torch.from_numpy(x), weight).double(), scale)
@@ -137,7 +140,9 @@ class Layer:
 
     def contexts(self, x: Activations) -> Ints:
         """The outputs, logits in units of 1 / LOGIT_ONE, as 0..BUCKETS - 1."""
-        return bucket(self(x))
+        if len(x) > ROWS or self._is_by_torch(x):
+            return bucket(self(x))
+        return _buckets(x.astype(np.float32) @ self.weight, self.bias, self.multiplier)
 
     def relu(self, x: Activations) -> Activations:
         """The outputs, limited to 0 .. MAX_ACTIVATION."""
@@ -164,6 +169,16 @@ def _scaled(total: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
     for i in range(n):
         for j in range(count):
             out[i, j] = ((np.int64(total[i, j]) + bias[j]) * multiplier[j] + half) >> SHIFT
+    return out
+
+
+@compiled_exactly
+def _buckets(total: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
+    """The same as ``bucket`` has them."""
+    out, half = _scaled(total, bias, multiplier), BUCKETS // 2
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = min(max(out[i, j], -half), half - 1) + half
     return out
 
 
@@ -239,6 +254,43 @@ def log_activation(x: NDArray[np.integer]) -> Activations:
 def signed_log(x: Ints) -> Activations:
     """The same of the magnitudes of integers, with their signs."""
     return _SIGNED_LOGS.take(x + len(LOGS) - 1, mode="clip")
+
+
+_HASH = np.random.default_rng(1).integers(1, 1 << 31, MAX_INPUTS)  # of bytes of a row
+_SPREAD = -7046029254386353131  # 2^64 over the golden ratio, as a number with a sign
+
+
+def distinct(rows: NDArray[np.int8]) -> tuple[Ints, Ints]:
+    """The numbers of the first row of each sort in (N, C), C up to MAX_INPUTS, and of every row
+    which of those it is like: what is wanted of all need be computed for those alone."""
+    return _distinct(np.ascontiguousarray(rows), _HASH)
+
+
+@compiled_exactly
+def _distinct(rows: NDArray[np.int8], weights: Ints) -> tuple[Ints, Ints]:
+    n, count = rows.shape
+    size = 16
+    while size < 2 * n:
+        size *= 2
+    places = np.full(size, -1, np.int64)
+    first, which, found = np.empty(n, np.int64), np.empty(n, np.int64), 0
+    for i in range(n):
+        row, total = rows[i], 0
+        for j in range(count):
+            total += weights[j] * row[j]
+        at = ((total * _SPREAD) >> 32) & (size - 1)
+        while places[at] >= 0:
+            other, differ = rows[first[places[at]]], 0
+            for j in range(count):
+                differ |= row[j] ^ other[j]
+            if not differ:
+                break
+            at = (at + 1) & (size - 1)
+        if places[at] < 0:
+            places[at], first[found] = found, i
+            found += 1
+        which[i] = places[at]
+    return first[:found].copy(), which
 
 
 @compiled_exactly

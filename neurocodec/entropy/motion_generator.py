@@ -21,6 +21,7 @@ from .integer import (
     ONE,
     Activations,
     Layer,
+    distinct,
     limited,
     log_activation,
     signed_log,
@@ -129,6 +130,14 @@ class MotionGenerator:
     def logits(self, layer: str, table: str, block: int, x: Activations) -> Logits:
         return Logits(table, block, self._layers[layer].contexts(x))
 
+    def _logits_of(self, sort: str, table: str, block: int, x: Activations) -> Logits:
+        """Of all rows, those that are alike looked at once."""
+        first, which = distinct(x)
+        inner = self.hidden(f"motion.{sort}", x[first])
+        found = self.logits(f"motion.{sort}.out", table, block, inner)
+        found.contexts = found.contexts[which]
+        return found
+
     def _code(
         self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
         bits: NDArray[np.bool_],
@@ -147,8 +156,7 @@ class MotionGenerator:
         self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, shared: Activations
     ) -> None:
         x = mode_features(p, part, around, shared)
-        logits = self.logits("motion.modes.out", "motion_modes", p.sides,
-                             self.hidden("motion.modes", x))  # fmt: skip
+        logits = self._logits_of("modes", "motion_modes", p.sides, x)
         cells = part.cells
         mode = p.mode[cells]
         rows = np.arange(len(cells))
@@ -207,8 +215,7 @@ class MotionGenerator:
     ) -> Ints:  # fmt: skip
         """Vectors (N, 2): equal to a candidate, or by the difference from the first one."""
         block = 2 * p.sides + r
-        logits = self.logits("motion.candidates.out", "motion_candidates", block,
-                             self.hidden("motion.candidates", x))  # fmt: skip
+        logits = self._logits_of("candidates", "motion_candidates", block, x)
         candidates = np.concatenate([guess[:, None], mirror[:, None], near], 1)
         there = np.concatenate([np.ones((len(guess), 1), np.bool_), mirrored[:, None], valid], 1)
         keys, wanted = packed(candidates), packed(value)

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..compiled import compiled
 from ..device import has_fast_bf16
 from .config import KINDS
 from .motion_model import PictureCodec, ResBlock
@@ -164,9 +167,27 @@ def _joined(*parts: Tensor) -> Tensor:
 
 def _gather_runs(to: Tensor, begin: int, x: Tensor, factor: int) -> None:
     """(H, W, C) into (H/factor, W/factor, ...) from channel ``begin`` on, in the order of runs."""
+    if to.device.type == "cpu" and to.dtype == torch.float32:
+        _gather(to.numpy(), begin, x.contiguous().numpy(), factor)
+        return
     h, w, c = to.shape[0], to.shape[1], x.shape[2]
     whole = x.to(to.dtype).contiguous().view(h, factor, w, factor, c).transpose(1, 2)
     to[..., begin : begin + factor**2 * c].unflatten(2, (factor, factor, c)).copy_(whole)
+
+
+@compiled
+def _gather(to: NDArray[np.float32], begin: int, x: NDArray[np.float32], factor: int) -> None:
+    """As :func:`_gather_runs`, which torch copies four times as slowly."""
+    h, w, _ = to.shape
+    run = factor * x.shape[2]
+    for i in range(h):
+        for row in range(factor):
+            of = x[i * factor + row].ravel()
+            for j in range(w):
+                out = to[i, j]
+                first, at = np.uint64(begin + row * run), np.uint64(j * run)
+                for k in range(run):
+                    out[first + np.uint64(k)] = of[at + np.uint64(k)]
 
 
 def _spread_runs(x: Tensor, factor: int) -> Tensor:

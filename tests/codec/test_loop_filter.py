@@ -213,9 +213,16 @@ def test_a_decoder_follows_and_later_pictures_see_it() -> None:
         assert not torch.equal(unfiltered, decoded)
 
 
-@pytest.mark.parametrize(("tune", "smooth"), [("psnr", True), ("grain", False)])
+@pytest.mark.parametrize(
+    ("tune", "effort", "smooth"), [("psnr", "medium", 2), ("psnr", "fast", 1), ("grain", "slow", 0)]
+)
 def test_grain_is_not_smoothed(
-    tune: str, smooth: bool, tmp_path: Path, tiny_motion: Path, monkeypatch: pytest.MonkeyPatch
+    tune: str,
+    effort: str,
+    smooth: int,
+    tmp_path: Path,
+    tiny_motion: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, out, seen = tmp_path / "in.y4m", tmp_path / "out.nc", []
 
@@ -225,7 +232,7 @@ def test_grain_is_not_smoothed(
 
     monkeypatch.setattr(picture_encoder, "choose", noting)
     write_y4m(source, moving_picture(3, 64, 48))
-    neurocodec.compress(source, out, model=str(tiny_motion), tune=tune)
+    neurocodec.compress(source, out, model=str(tiny_motion), tune=tune, effort=effort)
     assert set(seen) == {smooth}
     with neurocodec.open(out, str(tiny_motion), "cpu") as video:
         assert len(list(video)) == 3

@@ -21,6 +21,7 @@ from neurocodec.entropy.integer import (
     Layer,
     added,
     bucket,
+    distinct,
     layer,
     log2_sixteenths,
     log_activation,
@@ -229,6 +230,40 @@ def test_buckets_are_clipped() -> None:
     logits = np.array([-(10**12), -half - 1, -half, -1, 0, 1, half - 1, half, 10**12])
     expected = [0, 0, 0, half - 1, half, half + 1, BUCKETS - 1, BUCKETS - 1, BUCKETS - 1]
     assert bucket(logits).tolist() == expected
+
+
+@pytest.mark.parametrize("rows", [3, ROWS + 5])
+def test_contexts_are_buckets_of_outputs(rows: int) -> None:
+    one = layer(*arrays(5, 12))
+    one = Layer(one.weight, one.bias >> 18, one.multiplier >> 20)
+    x = np.random.default_rng(4).integers(-128, 128, (rows, 12)).astype(np.int8)
+    found = one.contexts(x)
+    assert np.array_equal(found, bucket(one(x)))
+    assert len(np.unique(found)) > 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "inputs", "sorts"),
+    [(0, 5, 1), (1, 1, 1), (700, 3, 40), (900, 117, 300), (50, MAX_INPUTS, 7)],
+)
+def test_rows_that_are_alike_are_found(rows: int, inputs: int, sorts: int) -> None:
+    rng = np.random.default_rng(rows)
+    some = (ONE * rng.integers(-8, 8, (sorts, inputs))).astype(np.int8)
+    x = some[rng.integers(0, sorts, rows)]
+    first, which = distinct(x)
+    assert np.array_equal(x[first][which], x)
+    expected = np.unique(x, axis=0, return_index=True)[1] if rows else []
+    assert sorted(first) == sorted(expected)
+
+
+def test_rows_that_differ_in_one_place_are_told_apart() -> None:
+    """Also where a sum of products, of which what is looked up is made, is the same for all."""
+    x = np.zeros((6, 2), np.int8)
+    x[:, 1] = np.arange(6)
+    weights = np.array([1, 0], np.int64)
+    first, which = integer._distinct(x, weights)
+    assert np.array_equal(first, np.arange(6))
+    assert np.array_equal(which, np.arange(6))
 
 
 def test_logarithms() -> None:
