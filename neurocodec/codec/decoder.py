@@ -23,7 +23,8 @@ from .conceal import SEEN, Concealer, freeze, grey_frame
 from .entropy_process import EntropyProcess, Setting, pays
 from .frames import Planes
 from .latents import GopSynthesizer
-from .pictures import PictureLoop, PictureSynthesizer
+from .pictures import PictureLoop
+from .synthesis import PictureSynthesizer
 from .tokens import (
     EntropyModel,
     LatentTokens,
@@ -184,21 +185,32 @@ class Decoder:
     def _synthesize(self, items: Iterator[Section | Tokens]) -> Iterator[Frame | AudioPacket]:
         gop: GopSynthesizer | PictureSynthesizer | None = None
         pts: list[int] = []
-        for item in items:
-            if isinstance(item, AudioPacket):
-                yield item
-            elif isinstance(item, LostGop):
-                yield from self._replace(item)
-            elif isinstance(item, LatentTokens | PictureTokens):
-                assert gop is not None
-                for planes in gop(item):  # type: ignore[arg-type]
-                    if pts:  # the last group may be longer than what is left of the GOP
-                        self._shown.append(planes)
-                        yield Frame(*planes, pts.pop(0))
-            else:
-                video, times = item
-                gop = self._synthesizer(video)
-                pts = list(times)
+
+        def timed(found: list[Planes]) -> Iterator[Frame]:
+            for planes in found[: len(pts)]:  # the last group may be longer than what is left
+                self._shown.append(planes)
+                yield Frame(*planes, pts.pop(0))
+
+        try:
+            for item in items:
+                if isinstance(item, AudioPacket):
+                    yield item
+                elif isinstance(item, LatentTokens | PictureTokens):
+                    assert gop is not None
+                    yield from timed(gop(item))  # type: ignore[arg-type]
+                else:
+                    if gop is not None:
+                        yield from timed(gop.finish())
+                    if isinstance(item, LostGop):
+                        gop = None
+                        yield from self._replace(item)
+                    else:
+                        gop, pts = self._synthesizer(item[0]), list(item[1])
+            if gop is not None:
+                yield from timed(gop.finish())
+        finally:
+            if gop is not None:
+                gop.close()
 
     def _synthesizer(self, gop: VideoGop) -> GopSynthesizer | PictureSynthesizer:
         return synthesizer(self.bundle, self._tokenizer, self.device, self.reader.header, gop)
@@ -222,8 +234,12 @@ def decode_gop(
 ) -> Iterator[Planes]:  # fmt: skip
     """The frames of one GOP, and perhaps some that fill its last group."""
     make = synthesizer(bundle, networks, device, header, gop)
-    for item in decode_tokens(header, gop, entropy):
-        yield from make(item)  # type: ignore[arg-type]
+    try:
+        for item in decode_tokens(header, gop, entropy):
+            yield from make(item)  # type: ignore[arg-type]
+        yield from make.finish()
+    finally:
+        make.close()
 
 
 def media_info(reader: Reader) -> MediaInfo:

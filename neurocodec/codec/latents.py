@@ -159,3 +159,10 @@ class GopSynthesizer:
                 q[:, :, None], depth[None, None], self._step, self._cache, started
             )
         return crop_planes(planes, self._size)
+
+    def finish(self) -> list[Planes]:
+        """The frames that are left: none, for each comes at once."""
+        return []
+
+    def close(self) -> None:
+        pass

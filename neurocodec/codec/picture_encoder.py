@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..entropy.field import Field, MotionMemory
@@ -19,9 +21,10 @@ from ..tokenizer.motion_model import cell_steps
 from .effort import EFFORTS
 from .loop_filter import choose
 from .merging import merge
-from .pictures import Box, PictureLoop, step_of
+from .pictures import Box, PictureLoop, References, step_of
 from .search import search
 from .tokens import PictureTokens, kind_of
+from .wavefront import Wavefront
 
 # Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
 # next to no PSNR. For grain there is no temporal filter
@@ -42,19 +45,44 @@ class PictureEncoder(PictureLoop):
         super().__init__(*args)
         self.memory = MotionMemory()
 
-    @torch.inference_mode()
     def encode(self, picture: Picture, planes: Tensor) -> PictureTokens:
         """planes: (1, 6, H/2, W/2) in 0..1, of whole cells."""
+        item, decoded = self._prepare(picture, planes)()
+        self._take(item, decoded)
+        return item
+
+    def _prepare(
+        self, picture: Picture, planes: Tensor
+    ) -> Callable[[], tuple[PictureTokens, Tensor]]:
+        known = None
+        if picture.refs:
+            known = self.references(picture), self.memory.suggest(picture)
+        return partial(self._encoded, picture, planes, known)
+
+    def _take(self, item: PictureTokens, decoded: Tensor) -> None:
+        self.pictures[item.picture.display] = decoded
+        if item.motion is not None:
+            self.memory.remember(item.picture, item.motion, self.pictures)
+
+    @torch.inference_mode()
+    def _encoded(
+        self, picture: Picture, planes: Tensor,
+        known: tuple[References, NDArray[np.int16] | None] | None,
+    ) -> tuple[PictureTokens, Tensor]:  # fmt: skip
+        """Tokens of a picture, and what a decoder makes of them. Several threads may ask at once.
+
+        known: references of an inter picture, and the motion that is suggested."""
         step, weight = step_of(self.step, self.scales, picture), self._weight(planes)
         penalty = LAMBDA_PER_STEP2 * step**2  # squared error that a bit must save
         motion: Field | None = None
-        if not picture.refs:
+        if known is None:
             decoded, parts = self._intra(picture, planes=planes)
         else:
+            references, suggested = known
             dear = _ANCHOR_PENALTY if picture.level == ANCHOR else 1.0
-            motion = self._search(picture, planes, dear * penalty, weight)
+            motion = self._search(planes, references, suggested, dear * penalty, weight)
             decoded, tokens = self.code(
-                self.predictions(picture, motion), kind_of(picture), step, planes=planes
+                self.predicted(references, motion), kind_of(picture), step, planes=planes
             )
             parts = [tokens]
         loop_filter: LoopFilter | None = None
@@ -62,25 +90,21 @@ class PictureEncoder(PictureLoop):
             loop_filter, decoded = choose(
                 decoded, planes, step, penalty, weight, not picture.refs, self.effort.smooth
             )
-        self.pictures[picture.display] = decoded
-        return PictureTokens(picture, motion, parts, loop_filter=loop_filter)
+        return PictureTokens(picture, motion, parts, loop_filter=loop_filter), decoded
 
     def _search(
-        self, picture: Picture, planes: Tensor, penalty: float, weight: Tensor | None
-    ) -> Field:
-        suggested = self.memory.suggest(picture)
+        self, planes: Tensor, references: References, suggested: NDArray[np.int16] | None,
+        penalty: float, weight: Tensor | None,
+    ) -> Field:  # fmt: skip
         direct = None
         if suggested is not None:
             direct = torch.from_numpy(suggested.astype(np.int64))[None].to(self.device)
-        references = self.references(picture)
         found = search(planes, references, penalty, direct, self.effort, weight)
         found = merge(found, planes, references, penalty, direct, weight, self.effort.merges)
-        field = Field(
+        return Field(
             found.mode[0].cpu().numpy().astype(np.uint8),
             found.fields[0].cpu().numpy().astype(np.int16),
         )
-        self.memory.remember(picture, field, self.pictures)
-        return field
 
     def _weight(self, planes: Tensor) -> Tensor | None:
         """Of the error of cells: what masking would make of it."""
@@ -108,7 +132,27 @@ class PictureEncoder(PictureLoop):
         before, start = anchors
         for first in range(0, len(group), length):
             part = group[first : first + length]
-            for picture in mini_gop(before, start, len(part)):
-                yield self.encode(picture, part[picture.display - start - 1])
+            yield from self._mini_gop(list(mini_gop(before, start, len(part))), part, start + 1)
             before, start = start, start + len(part)
             self.forget((before, start))
+
+    def _mini_gop(
+        self, pictures: Sequence[Picture], part: list[Tensor], first: int
+    ) -> Iterator[PictureTokens]:
+        """In coding order. part: planes of the frames from display ``first`` on."""
+        found: dict[int, PictureTokens] = {}
+
+        def take(picture: Picture, of: tuple[PictureTokens, Tensor]) -> None:
+            self._take(*of)
+            found[picture.display] = of[0]
+
+        front = Wavefront(self, self._prepare, take)
+        for picture in pictures:
+            front.add(picture, part[picture.display - first])
+        try:
+            order = [picture.display for picture in pictures]
+            for display in order:
+                front.proceed(partial(found.__contains__, display))
+                yield found.pop(display)
+        finally:
+            front.close()

@@ -28,7 +28,6 @@ from ..tokenizer.motion_model import (
     enlarged,
 )
 from ..tokenizer.quarter_pixels import QuarterPixels, predicted
-from .frames import Planes, crop_planes
 from .loop_filter import apply
 from .tokens import (
     MASKING_ONE,
@@ -43,6 +42,7 @@ from .tokens import (
 
 _REFERENCES = 3  # interpolated pictures held at once: they are 16 times as large
 _LARGE = 16384  # cells of a picture of which only the two are held that are looked at
+References = tuple[QuarterPixels, QuarterPixels]
 
 
 def step_of(step: float, scales: tuple[int, ...], picture: Picture) -> float:
@@ -77,6 +77,8 @@ class PictureLoop:
     """The pictures of one GOP, in coding order. Decoded pictures are planes (1, 6, H/2, W/2) in
     0..1, multiples of 1/255, of whole cells."""
 
+    alone = False  # whether each picture is to be made before the next one is begun
+
     def __init__(
         self, tokenizer: MotionTokenizer, grid: Grid, step: float, scales: tuple[int, ...],
         device: torch.device, masking: int = 0,
@@ -90,14 +92,15 @@ class PictureLoop:
         self._buffer = Buffer()
 
     @property
-    def _large(self) -> bool:
+    def large(self) -> bool:
+        """Whether pictures are such that memory is what there is too little of."""
         return self.grid[0] * self.grid[1] > _LARGE
 
-    def references(self, picture: Picture) -> tuple[QuarterPixels, QuarterPixels]:
+    def references(self, picture: Picture) -> References:
         """The two that a picture is predicted from. Of the others as many are kept for those to
         come as there is room for, while these are made."""
         wanted = set(picture.pair)
-        room = (2 if self._large else _REFERENCES) - len(wanted)
+        room = (2 if self.large else _REFERENCES) - len(wanted)
         others = [k for k in self._references if k not in wanted]
         for k in others[: max(0, len(others) - room)]:
             del self._references[k]
@@ -112,8 +115,8 @@ class PictureLoop:
         self.pictures = {k: v for k, v in self.pictures.items() if k in keep}
         self._references = {k: v for k, v in self._references.items() if k in keep}
 
-    def predictions(self, picture: Picture, motion: Field) -> tuple[Tensor, Tensor]:
-        first, second = self.references(picture)
+    def predicted(self, references: References, motion: Field) -> tuple[Tensor, Tensor]:
+        first, second = references
         if self.device.type == "cpu":
             return predicted((first, second), motion.mode, motion.mv)
         mode = torch.from_numpy(motion.mode.astype(np.int64))[None].to(self.device)
@@ -174,20 +177,27 @@ class PictureLoop:
             found.transform = (transform * (depth > 0)).view(*grid).cpu().numpy()
         return found
 
-    @torch.inference_mode()
     def decode(self, item: PictureTokens) -> Tensor:
         """Tokens of the next picture -> its planes, which are kept."""
+        planes = self.decoded(item, self.references(item.picture) if item.motion else None)
+        self.pictures[item.picture.display] = planes
+        return planes
+
+    @torch.inference_mode()
+    def decoded(self, item: PictureTokens, references: References | None) -> Tensor:
+        """Tokens of a picture -> its planes. Several threads may ask at once.
+
+        references: None of an intra picture."""
         step = step_of(self.step, self.scales, item.picture)
-        if item.motion is None:
+        if item.motion is None or references is None:
             planes, _ = self._intra(item.picture, tokens=item.parts)
         else:
             planes, _ = self.code(
-                self.predictions(item.picture, item.motion), kind_of(item.picture), step,
+                self.predicted(references, item.motion), kind_of(item.picture), step,
                 tokens=item.parts[0],
             )  # fmt: skip
         if item.loop_filter is not None:
             planes = apply(planes, item.loop_filter, step)
-        self.pictures[item.picture.display] = planes
         return planes
 
     def _intra(
@@ -217,24 +227,3 @@ class PictureLoop:
             parts.append(part)
         assert decoded is not None
         return decoded, parts
-
-
-class PictureSynthesizer:
-    """Tokens of one GOP's pictures, in coding order, to frames in order of time."""
-
-    def __init__(self, loop: PictureLoop, size: tuple[int, int]) -> None:
-        """size: (width, height) of the frames to give."""
-        self._loop, self._size = loop, size
-        self._ready: dict[int, Planes] = {}
-        self._next = 0
-
-    def __call__(self, item: PictureTokens) -> list[Planes]:
-        """The (y, u, v) of the frames that are now complete; often none."""
-        planes = self._loop.decode(item)
-        self._loop.forget(item.kept)
-        self._ready[item.picture.display] = crop_planes(planes[:, :, None], self._size)[0]
-        out = []
-        while self._next in self._ready:
-            out.append(self._ready.pop(self._next))
-            self._next += 1
-        return out

@@ -11,6 +11,7 @@ Planes are (H/2, W/2, 6) here, cells (h w, D), and steps and conditions (h, w, .
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import torch
@@ -29,18 +30,19 @@ Kernel = tuple[Tensor, Tensor]  # weight and bias
 
 
 class Buffer:
-    """Memory for what convolutions read, one at a time: grown to the largest, and never given
-    back, for fresh memory of this size costs more than the copying into it."""
+    """Memory for what convolutions read, one at a time in each thread: grown to the largest, and
+    never given back, for fresh memory of this size costs more than the copying into it."""
 
     def __init__(self) -> None:
-        self._memory: Tensor | None = None
+        self._of_thread = threading.local()
 
     def __call__(self, size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         """Contiguous, of this size, and holding anything. What it gave before is overwritten."""
         count = math.prod(size)
-        if self._memory is None or self._memory.numel() < count:
-            self._memory = torch.empty(count, dtype=dtype, device=device)
-        return self._memory[:count].view(size)
+        memory: Tensor | None = getattr(self._of_thread, "memory", None)
+        if memory is None or memory.numel() < count:
+            memory = self._of_thread.memory = torch.empty(count, dtype=dtype, device=device)
+        return memory[:count].view(size)
 
 
 class FastPictureCodec:

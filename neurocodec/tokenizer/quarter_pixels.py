@@ -8,6 +8,7 @@ quarter pixels.
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -35,23 +36,33 @@ _BLOCK = 8  # of luma, a cell's
 
 
 class QuarterPixels:
-    """Pictures that others are predicted from, interpolated where that is asked for."""
+    """Pictures that others are predicted from, interpolated where that is asked for. Several
+    threads may ask at once."""
 
     def __init__(self, planes: Tensor) -> None:
         """planes: (B, 6, H/2, W/2) in 0..1."""
         self._planes = planes
+        self._luma: list[Samples] | None = None
+        self._chroma: tuple[list[Samples], list[Samples]] | None = None
+        self._lock = threading.Lock()
 
-    @functools.cached_property
+    @property
     def luma(self) -> list[Samples]:
         """Of each picture."""
-        return _interpolated(luma(self._planes), LUMA_TAPS, MARGIN)
+        with self._lock:
+            if self._luma is None:
+                self._luma = _interpolated(luma(self._planes), LUMA_TAPS, MARGIN)
+            return self._luma
 
-    @functools.cached_property
+    @property
     def chroma(self) -> tuple[list[Samples], list[Samples]]:
         """U and V of each picture."""
-        taps = F.pad(CHROMA_TAPS, (2, 2))
-        u, v = (_interpolated(self._planes[:, k], taps, MARGIN // 2) for k in (4, 5))
-        return u, v
+        with self._lock:
+            if self._chroma is None:
+                taps = F.pad(CHROMA_TAPS, (2, 2))
+                u, v = (_interpolated(self._planes[:, k], taps, MARGIN // 2) for k in (4, 5))
+                self._chroma = u, v
+            return self._chroma
 
     @functools.cached_property
     def on_device(self) -> Reference:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..codec.picture_encoder import DEFAULT_TUNE, TUNES, PictureEncoder
 from ..codec.pictures import step_of
 from ..codec.tokens import DEFAULT_SCALES, PictureTokens, before_of, kind_of
 from ..entropy.adaptive import Before
-from ..entropy.field import Field, align_before
+from ..entropy.field import align_before
 from ..entropy.structure import Picture
 from ..threads import ahead
 from ..tokenizer.config import BETWEEN, INTER, SPATIAL_STRIDE, step_of_quality
@@ -64,33 +64,38 @@ class Chains(Stored):
 class _Recorder(PictureEncoder):
     """An encoder that keeps what it predicted some pictures from."""
 
+    alone = True
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.seen: dict[int, Before] = {}  # what pictures carry, by display
-        self.last: tuple[Tensor, Tensor] | None = None
+        self.sources: dict[int, Tensor] = {}
         self.found: list[dict[str, Tensor]] = []
         self.wanted: frozenset[int] = frozenset()
 
-    def predictions(self, picture: Picture, motion: Field) -> tuple[Tensor, Tensor]:
-        self.last = super().predictions(picture, motion)
-        return self.last
+    def _prepare(
+        self, picture: Picture, planes: Tensor
+    ) -> Callable[[], tuple[PictureTokens, Tensor]]:
+        self.sources[picture.display] = planes
+        return super()._prepare(picture, planes)
 
-    def encode(self, picture: Picture, planes: Tensor) -> PictureTokens:
-        item = super().encode(picture, planes)
+    @torch.inference_mode()
+    def _take(self, item: PictureTokens, decoded: Tensor) -> None:
+        picture, planes = item.picture, self.sources.pop(item.picture.display)
         if item.motion is not None and picture.display in self.wanted:
-            assert self.last is not None
             first, second = picture.pair
+            predictions = self.predicted(self.references(picture), item.motion)
             before = align_before(item.motion, [self.seen[first], self.seen[second]]).magnitude
             self.found.append({
                 "planes": (planes[0] * 255).round().byte(),
-                "predictions": torch.cat(self.last).half(),
+                "predictions": torch.cat(predictions).half(),
                 "before": torch.from_numpy(before.clip(max=255).astype(np.uint8)).flatten(2),
                 "kind": torch.tensor(kind_of(picture)),
                 "step": torch.tensor(step_of(self.step, self.scales, picture)),
                 "masking": torch.tensor(self.masking),
             })  # fmt: skip
         self.seen[picture.display] = before_of(item.parts[-1])
-        return item
+        super()._take(item, decoded)
 
 
 def _clip(sources: Sources, rng: np.random.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """How frames of a GOP are put into mini-GOPs: by the lookahead, and by trial encodes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,11 +27,19 @@ from neurocodec.tokenizer.motion_model import MotionTokenizer
 class Recorder:
     """In place of an encoder of pictures: says which ones it got, and the number in each."""
 
-    mini_gops = PictureEncoder.mini_gops
-    step = 0.1
+    mini_gops, _mini_gop = PictureEncoder.mini_gops, PictureEncoder._mini_gop
+    step, alone = 0.1, True
 
     def __init__(self, trials: int = 0) -> None:
         self.effort = replace(EFFORTS["medium"], trials=trials)
+
+    def _prepare(
+        self, picture: Picture, planes: torch.Tensor
+    ) -> Callable[[], tuple[PictureTokens, torch.Tensor]]:
+        return lambda: (self.encode(picture, planes), planes)
+
+    def _take(self, item: PictureTokens, decoded: torch.Tensor) -> None:
+        pass
 
     def encode(self, picture: Picture, planes: torch.Tensor) -> PictureTokens:
         return PictureTokens(picture, None, [int(planes)])  # type: ignore[list-item]

@@ -138,17 +138,16 @@ def test_the_decoder_has_what_the_encoder_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     gops: list[dict[int, Frame]] = []
-    encode = PictureEncoder.encode
+    take = PictureEncoder._take
 
-    def keeping(self: PictureEncoder, picture: Picture, *rest: object) -> PictureTokens:
-        tokens = encode(self, picture, *rest)  # type: ignore[arg-type]
-        if picture.display == 0:
+    def keeping(self: PictureEncoder, item: PictureTokens, planes: torch.Tensor) -> None:
+        take(self, item, planes)
+        display = item.picture.display
+        if display == 0:
             gops.append({})
-        planes = self.pictures[picture.display]
-        gops[-1][picture.display] = Frame(*crop_planes(planes[:, :, None], (50, 38))[0], 0)
-        return tokens
+        gops[-1][display] = Frame(*crop_planes(planes[:, :, None], (50, 38))[0], 0)
 
-    monkeypatch.setattr(PictureEncoder, "encode", keeping)
+    monkeypatch.setattr(PictureEncoder, "_take", keeping)
     source, out = write_y4m(tmp_path / "a.y4m", frames), tmp_path / "a.nc"
     neurocodec.compress(source, out, model=str(tiny_motion), gop=14, effort=effort, device="cpu")
     assert [len(gop) for gop in gops] == [14, 6, 6]
