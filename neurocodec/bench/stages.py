@@ -49,7 +49,8 @@ _TOOLS = (
     "tokenizer/quarter_pixels.py",
 )  # fmt: skip
 _CALLERS = ("entropy/", "codec/search.py", "codec/merging.py")
-_WAITING = ("threads.py", "bench/")  # a thread that waits for another, and ourselves
+# a thread that waits for another, and ourselves
+_WAITING = ("threads.py", "codec/wavefront.py", "bench/")
 
 
 def stage_of(frame: FrameType | None) -> str | None:

@@ -36,7 +36,7 @@ from .tokens import EntropyModel
 T = TypeVar("T")
 # Of a process: bytes for the program and its libraries, for each pixel of a picture, and for each
 # of a frame that waits, before and behind the pipe
-_JOB_BYTES, _PIXEL_BYTES, _FRAME_BYTES = 400 << 20, 600, 3
+_JOB_BYTES, _PIXEL_BYTES, _FRAME_BYTES = 400 << 20, 800, 3
 _GPU_BYTES, _GPU_PIXEL_BYTES = 600 << 20, 600  # likewise, on a GPU
 _WORTH_IT = 10_000_000  # pixels of all frames: ten seconds of coding, about
 _PAYS = 1.5

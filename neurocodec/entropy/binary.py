@@ -8,6 +8,8 @@ counted: the order within a call does not matter, and the arithmetic is the same
 
 from __future__ import annotations
 
+import math
+
 import constriction
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +63,17 @@ def _count(counts: Ints, contexts: Ints, bits: Bits, unit: int, limit: int) -> N
             counts[at, 0], counts[at, 1] = (counts[at, 0] + 1) // 2, (counts[at, 1] + 1) // 2
 
 
+@compiled_exactly
+def _information(bits: Bits, p: NDArray[np.float64]) -> float:
+    """Bits (N,) of 0 and 1, whose probabilities of a one are p, in bits."""
+    total, product = 0.0, 1.0
+    for i in range(len(bits)):
+        product *= p[i] if bits[i] else 1 - p[i]
+        if product < 1e-290:  # a factor is 2^-16 or more
+            total, product = total - math.log2(product), 1.0
+    return total - math.log2(product)
+
+
 class BitEncoder:
     """Writes bits. ``code`` returns what it was given, so that one traversal serves both ways."""
 
@@ -74,7 +87,7 @@ class BitEncoder:
         """bits: (N,) of 0 and 1; probabilities of a one, (N,), whole numbers of 2^-16."""
         p = probabilities / 65536  # dyadic: exact in float64
         self._coder.encode(bits, _BERNOULLI, p)
-        self.ideal_bits -= float(np.log2(np.where(bits != 0, p, 1 - p)).sum())
+        self.ideal_bits += _information(bits, p)
         return bits
 
     def finish(self) -> bytes:

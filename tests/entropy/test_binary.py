@@ -146,6 +146,10 @@ def test_raw_bits_cost_one_bit() -> None:
     coder = BitEncoder()
     code_raw(coder, bits_of(0, 1, 1))
     assert coder.ideal_bits == 3
+    p = np.random.default_rng(0).integers(1, 1 << 16, 5000)
+    coder.code((p % 3 == 0).astype(np.int32), p.astype(np.float64))
+    expected = -np.log2(np.where(p % 3 == 0, p, 65536 - p) / 65536).sum()
+    assert coder.ideal_bits - 3 == pytest.approx(expected)
 
 
 # coder
