@@ -13,7 +13,9 @@ from .pictures import PictureLoop
 from .tokens import PictureTokens
 from .wavefront import Wavefront
 
-_WINDOW = 10  # pictures that are known and not decoded yet: those of a mini-GOP and the next anchor
+# Pictures that are known and not decoded yet, where several are decoded at once: those of a
+# mini-GOP and the next anchor
+_WINDOW = 10
 
 
 class PictureSynthesizer:
@@ -23,6 +25,7 @@ class PictureSynthesizer:
         """size: (width, height) of the frames to give."""
         self._loop, self._size = loop, size
         self._front = Wavefront(loop, self._prepare, self._take)
+        self._window = _WINDOW if self._front.workers > 1 else 0
         self._kept: tuple[int, ...] = ()
         self._ready: dict[int, Planes] = {}
         self._next = 0
@@ -31,7 +34,7 @@ class PictureSynthesizer:
         """The (y, u, v) of the frames that are now complete; often none."""
         self._kept = item.kept
         self._front.add(item.picture, item)
-        self._front.proceed(lambda: len(self._front) <= _WINDOW)
+        self._front.proceed(lambda: len(self._front) <= self._window)
         return self._in_order()
 
     def finish(self) -> list[Planes]:

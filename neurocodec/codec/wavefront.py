@@ -38,8 +38,8 @@ class Wavefront(Generic[G, R]):
         which a thread does. take: told what it came to, and is to put the decoded picture into the
         loop. Both are called by the thread that calls this."""
         self._loop, self._prepare, self._take = loop, prepare, take
-        self._workers = workers_for(loop)
-        self._pool = ThreadPoolExecutor(self._workers) if self._workers > 1 else None
+        self.workers = workers_for(loop)
+        self._pool = ThreadPoolExecutor(self.workers) if self.workers > 1 else None
         self._waiting: list[tuple[Picture, G]] = []
         self._running: dict[Future[R], Picture] = {}
 
@@ -74,7 +74,7 @@ class Wavefront(Generic[G, R]):
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Those whose references are there, as long as a thread is free."""
         for one in list(self._waiting):
-            if len(self._running) == self._workers:
+            if len(self._running) == self.workers:
                 return
             if self._loop.pictures.keys() >= set(one[0].refs):
                 self._waiting.remove(one)

@@ -12,7 +12,11 @@ import pytest
 import torch
 
 import neurocodec
+from neurocodec import models
+from neurocodec.bitstream.reader import Reader
 from neurocodec.codec import wavefront
+from neurocodec.codec.decoder import synthesizer
+from neurocodec.codec.tokens import decode_tokens
 from neurocodec.codec.wavefront import Wavefront, workers_for
 from neurocodec.entropy.structure import Picture, mini_gop
 from tests.conftest import moving_picture, write_y4m
@@ -128,6 +132,25 @@ def test_files_and_frames_are_the_same(
         decoded.append(out.with_suffix(".y4m").read_bytes())
     assert coded[0] == coded[1]
     assert decoded[0] == decoded[1]
+
+
+def test_alone_each_picture_comes_as_soon_as_it_is_known(
+    tmp_path: Path, tiny_motion_generated: Path
+) -> None:
+    """And its tokens are not kept: those of large pictures take memory."""
+    source, out = tmp_path / "in.y4m", tmp_path / "out.nc"
+    write_y4m(source, moving_picture(12, 64, 48))
+    bundle = models.read_bundle(tiny_motion_generated)
+    neurocodec.compress(source, out, model=str(tiny_motion_generated), device="cpu")
+    with Reader(out) as reader:
+        found = reader.read_gop(reader.gops[0])
+        assert found is not None
+        make = synthesizer(bundle, bundle.tokenizer(), torch.device("cpu"), reader.header, found[0])
+        entropy = bundle.entropy(reader.header.entropy_model)
+        for item in decode_tokens(reader.header, found[0], entropy):
+            make(item)
+            assert len(make._front) == 0
+        assert make.finish() == []
 
 
 def test_one_may_stop_in_the_middle(
