@@ -230,6 +230,11 @@ class _MotionRecorder(MotionGenerator):
         self.recorded.append(_Recorded(layer, block, len(x)))
         return self.recorded[-1]
 
+    def _logits_of(self, sort: str, table: str, block: int, x: Activations) -> Logits:
+        """Of each row by itself: those that are alike are coded differently."""
+        inner = self.hidden(f"motion.{sort}", x)
+        return self.logits(f"motion.{sort}.out", table, block, inner)
+
     def _code(
         self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
         bits: NDArray[np.bool_],
