@@ -13,8 +13,8 @@ class Effort:
     and of cells; rounds: how often blocks look at their neighbours; both: moves of pairs. trials:
     of every so many groups of frames one is tried in mini-GOPs of each length; 0: none. reach: of
     the temporal filter, in frames; 0: none. merges: sides, in cells, of the blocks that are offered
-    in turn what their neighbours have, once all have something. smooth: how many
-    strengths of the loop filter are tried, up to two; 0: decoded pictures are not smoothed."""
+    in turn what their neighbours have, once all have something. smooth: how
+    many strengths of the loop filter are tried, up to two; 0: decoded pictures are not smoothed."""
 
     coarse: tuple[int, ...] = (16, 8, 4, 2, 1)
     fine: tuple[int, ...] = (4, 2, 1)

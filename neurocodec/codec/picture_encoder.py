@@ -34,6 +34,8 @@ DEFAULT_TUNE, GRAIN = "balanced", "grain"
 # Of what a bit of motion must save, relative to a bit of tokens. The finer step of an anchor is for
 # those that are predicted from it, which gain by its samples but not by its motion
 _ANCHOR_PENALTY = 2.0
+# Of an inter picture: its references, and the motion that is suggested
+Known = tuple[References, NDArray[np.int16] | None]
 
 
 class PictureEncoder(PictureLoop):
@@ -66,12 +68,10 @@ class PictureEncoder(PictureLoop):
 
     @torch.inference_mode()
     def _encoded(
-        self, picture: Picture, planes: Tensor,
-        known: tuple[References, NDArray[np.int16] | None] | None,
-    ) -> tuple[PictureTokens, Tensor]:  # fmt: skip
+        self, picture: Picture, planes: Tensor, known: Known | None
+    ) -> tuple[PictureTokens, Tensor]:
         """Tokens of a picture, and what a decoder makes of them. Several threads may ask at once.
-
-        known: references of an inter picture, and the motion that is suggested."""
+        known: None of an intra picture."""
         step, weight = step_of(self.step, self.scales, picture), self._weight(planes)
         penalty = LAMBDA_PER_STEP2 * step**2  # squared error that a bit must save
         motion: Field | None = None

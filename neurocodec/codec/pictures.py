@@ -7,7 +7,9 @@ of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -177,17 +179,14 @@ class PictureLoop:
             found.transform = (transform * (depth > 0)).view(*grid).cpu().numpy()
         return found
 
-    def decode(self, item: PictureTokens) -> Tensor:
-        """Tokens of the next picture -> its planes, which are kept."""
-        planes = self.decoded(item, self.references(item.picture) if item.motion else None)
-        self.pictures[item.picture.display] = planes
-        return planes
+    def decoding(self, item: PictureTokens) -> Callable[[], Tensor]:
+        """What makes planes of the tokens of a picture whose references are there. Several may be
+        called at once, by threads."""
+        references = self.references(item.picture) if item.motion else None
+        return partial(self._decoded, item, references)
 
     @torch.inference_mode()
-    def decoded(self, item: PictureTokens, references: References | None) -> Tensor:
-        """Tokens of a picture -> its planes. Several threads may ask at once.
-
-        references: None of an intra picture."""
+    def _decoded(self, item: PictureTokens, references: References | None) -> Tensor:
         step = step_of(self.step, self.scales, item.picture)
         if item.motion is None or references is None:
             planes, _ = self._intra(item.picture, tokens=item.parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from torch import Tensor
 
@@ -47,8 +46,7 @@ class PictureSynthesizer:
         self._front.close()
 
     def _prepare(self, picture: Picture, item: PictureTokens) -> Callable[[], Tensor]:
-        references = self._loop.references(picture) if item.motion else None
-        return partial(self._loop.decoded, item, references)
+        return self._loop.decoding(item)
 
     def _take(self, picture: Picture, planes: Tensor) -> None:
         self._loop.pictures[picture.display] = planes

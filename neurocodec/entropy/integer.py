@@ -119,13 +119,10 @@ class Layer:
     def _scale(self) -> NDArray[np.float64]:
         return self.multiplier / (1 << SHIFT)
 
-    def _is_by_torch(self, x: Activations) -> bool:
-        return _torch is not None and self._is_small and len(x) >= _FEW
-
     def _by_torch(self, x: Activations) -> Any:
         """The outputs (N, outputs) before they are rounded down, a tensor of float64; None where
         torch is not used, or not for these."""
-        if not self._is_by_torch(x):
+        if _torch is None or not self._is_small or len(x) < _FEW:
             return None
         weight, scale, offset = self._tensors
         return _torch.addcmul(offset, _torch._int_mm(_torch.from_numpy(x), weight).double(), scale)
@@ -140,9 +137,7 @@ class Layer:
 
     def contexts(self, x: Activations) -> Ints:
         """The outputs, logits in units of 1 / LOGIT_ONE, as 0..BUCKETS - 1."""
-        if len(x) > ROWS or self._is_by_torch(x):
-            return bucket(self(x))
-        return _buckets(x.astype(np.float32) @ self.weight, self.bias, self.multiplier)
+        return bucket(self(x))
 
     def relu(self, x: Activations) -> Activations:
         """The outputs, limited to 0 .. MAX_ACTIVATION."""
@@ -169,16 +164,6 @@ def _scaled(total: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
     for i in range(n):
         for j in range(count):
             out[i, j] = ((np.int64(total[i, j]) + bias[j]) * multiplier[j] + half) >> SHIFT
-    return out
-
-
-@compiled_exactly
-def _buckets(total: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
-    """The same as ``bucket`` has them."""
-    out, half = _scaled(total, bias, multiplier), BUCKETS // 2
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = min(max(out[i, j], -half), half - 1) + half
     return out
 
 
@@ -231,8 +216,15 @@ def added(x: Activations, more: Activations | Ints) -> Activations:
 
 def bucket(logits: Ints) -> Ints:
     """Logits in units of 1 / LOGIT_ONE -> 0..BUCKETS - 1."""
-    half = BUCKETS // 2
-    return limited(logits, -half, half - 1) + half
+    return _buckets(logits.ravel()).reshape(logits.shape)
+
+
+@compiled_exactly
+def _buckets(logits: Ints) -> Ints:
+    out, half = np.empty_like(logits), BUCKETS // 2
+    for i in range(len(logits)):
+        out[i] = min(max(logits[i], -half), half - 1) + half
+    return out
 
 
 def log2_sixteenths(x: Ints) -> Ints:

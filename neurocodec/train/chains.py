@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,11 @@ from torch import Tensor
 
 from ..codec.gop_stream import GopStream
 from ..codec.lookahead import thumbnail
-from ..codec.picture_encoder import DEFAULT_TUNE, TUNES, PictureEncoder
-from ..codec.pictures import step_of
+from ..codec.picture_encoder import DEFAULT_TUNE, TUNES, Known, PictureEncoder
+from ..codec.pictures import References, step_of
 from ..codec.tokens import DEFAULT_SCALES, PictureTokens, before_of, kind_of
 from ..entropy.adaptive import Before
-from ..entropy.field import align_before
+from ..entropy.field import Field, align_before
 from ..entropy.structure import Picture
 from ..threads import ahead
 from ..tokenizer.config import BETWEEN, INTER, SPATIAL_STRIDE, step_of_quality
@@ -69,33 +69,32 @@ class _Recorder(PictureEncoder):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.seen: dict[int, Before] = {}  # what pictures carry, by display
-        self.sources: dict[int, Tensor] = {}
+        self.last: tuple[Tensor, Tensor] | None = None
         self.found: list[dict[str, Tensor]] = []
         self.wanted: frozenset[int] = frozenset()
 
-    def _prepare(
-        self, picture: Picture, planes: Tensor
-    ) -> Callable[[], tuple[PictureTokens, Tensor]]:
-        self.sources[picture.display] = planes
-        return super()._prepare(picture, planes)
+    def predicted(self, references: References, motion: Field) -> tuple[Tensor, Tensor]:
+        self.last = super().predicted(references, motion)
+        return self.last
 
-    @torch.inference_mode()
-    def _take(self, item: PictureTokens, decoded: Tensor) -> None:
-        picture, planes = item.picture, self.sources.pop(item.picture.display)
+    def _encoded(
+        self, picture: Picture, planes: Tensor, known: Known | None
+    ) -> tuple[PictureTokens, Tensor]:
+        item, decoded = super()._encoded(picture, planes, known)
         if item.motion is not None and picture.display in self.wanted:
+            assert self.last is not None
             first, second = picture.pair
-            predictions = self.predicted(self.references(picture), item.motion)
             before = align_before(item.motion, [self.seen[first], self.seen[second]]).magnitude
             self.found.append({
                 "planes": (planes[0] * 255).round().byte(),
-                "predictions": torch.cat(predictions).half(),
+                "predictions": torch.cat(self.last).half(),
                 "before": torch.from_numpy(before.clip(max=255).astype(np.uint8)).flatten(2),
                 "kind": torch.tensor(kind_of(picture)),
                 "step": torch.tensor(step_of(self.step, self.scales, picture)),
                 "masking": torch.tensor(self.masking),
             })  # fmt: skip
         self.seen[picture.display] = before_of(item.parts[-1])
-        super()._take(item, decoded)
+        return item, decoded
 
 
 def _clip(sources: Sources, rng: np.random.Generator) -> Tensor:

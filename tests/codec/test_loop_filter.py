@@ -203,11 +203,11 @@ def test_a_decoder_follows_and_later_pictures_see_it() -> None:
     for place in regular([1], 3):
         item = encoder.encode(place, source)
         assert item.loop_filter is not None
-        decoded = decoder.decode(item)
+        decoded = decoder.pictures[place.display] = decoder.decoding(item)()
         assert torch.equal(decoded, encoder.pictures[place.display])
         plain = PictureLoop(*args)
         plain.pictures = dict(decoder.pictures)
-        unfiltered = plain.decode(replace(item, loop_filter=None))
+        unfiltered = plain.decoding(replace(item, loop_filter=None))()
         step = step_of(0.3, DEFAULT_SCALES, place)
         assert torch.equal(apply(unfiltered, item.loop_filter, step), decoded)
         assert not torch.equal(unfiltered, decoded)
