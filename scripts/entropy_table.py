@@ -22,7 +22,7 @@ import numpy as np
 
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
-from neurocodec.codec.tokens import Tokens, decode_tokens, grid_of, picture_head
+from neurocodec.codec.tokens import Tokens, decode_tokens, grid_of, hidden_of, picture_head
 from neurocodec.entropy.adaptive import TokenModel
 from neurocodec.entropy.binary import BitEncoder
 from neurocodec.entropy.generator import DEFAULT_STEPS, GeneratorModel
@@ -116,7 +116,8 @@ def measure(path: Path, most: int | None, made_with: str | None, name: str | Non
             for gop, items in gops:
                 scales = picture_head(gop)[0] if bundle.is_motion else ()
                 steps = DEFAULT_STEPS if coded == "adaptive" else int(coded)
-                gop_coder = model.coder(grid, gop.frames, gop.step, scales, steps)
+                hidden = hidden_of(gop, entropy)
+                gop_coder = model.coder(grid, gop.frames, gop.step, scales, steps, hidden)
                 coder = BitEncoder()
                 for item in items:
                     gop_coder.code(coder, item)

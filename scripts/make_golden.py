@@ -2,18 +2,17 @@
 
     python -m scripts.make_golden          (from the root of the repository)
     python -m scripts.make_golden MODEL    (one file made with a bundle that comes with the package)
-    python -m scripts.make_golden motion   (GOLDEN/motion: those of the family "motion")
-    python -m scripts.make_golden generated   (GOLDEN/generated: those with a generator)
+    python -m scripts.make_golden hidden   (those with hidden signs, of the bundles that are there)
 
 Every later version of the program must decode them to the same tokens, so a file that has been
-released is never rewritten: the script stops where there are any. But the family "motion" and the
-generators have not been released, and may change until they are: whoever changes entropy model 1, 2
-or 3 makes its files again with the last two of these commands, which overwrite them.
+released is never rewritten: the script stops where there are any. But hidden signs have not been
+released, and may change until they are: whoever changes entropy model 4 or 5 makes their files
+again with the last of these commands, which overwrites them. The files beside them, of entropy
+models 1, 2 and 3, are of programs that wrote those.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import tempfile
@@ -27,35 +26,25 @@ from PIL import Image
 
 import neurocodec
 from neurocodec import models
-from neurocodec.codec.frames import GopEnd
-from neurocodec.codec.gop_stream import tokenize_pictures
 from neurocodec.codec.latents import GopTokenizer
-from neurocodec.codec.tokens import PictureCoder, PictureTokens
 from neurocodec.codec.verify import verify
 from neurocodec.demo import write_source
 from neurocodec.entropy.adaptive import ContextModel, Prior, TokenShape, empty_prior, trained_prior
 from neurocodec.entropy.binary import BitEncoder
-from neurocodec.entropy.motion import MOTION_PREFIX
-from neurocodec.tokenizer.config import SIZES, MotionConfig, step_of_quality
+from neurocodec.tokenizer.config import SIZES, step_of_quality
 from neurocodec.tokenizer.model import Tokenizer
-from neurocodec.tokenizer.motion_model import MotionTokenizer
 from tests.conftest import (
     moving_picture,
-    tiny_motion_tokenizer,
     tiny_tokenizer,
     two_scenes,
     write_clip,
     write_y4m,
 )
-from tests.generators import SMALL, SMALL_MOTION, random_parts
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 CONFIG = replace(SIZES["tiny"], latent_dim=48, stages=6)  # for a bundle of 240 KB
 MOTION = GOLDEN / "motion"
 GENERATED = GOLDEN / "generated"
-MOTION_CONFIG = MotionConfig(
-    bits=4, stages=6, width=8, context=6, decoder_blocks=1, loop_filter=1
-)  # 140 KB
 CONFIDENCE = 48  # of the prior, as for the bundles that come with the package
 TIMES = [0, 40, 83, 120, 240, 241, 400, 440, 480, 525, 560]  # milliseconds
 
@@ -76,73 +65,28 @@ def learned_prior(tokenizer: Tokenizer) -> Prior:
     return trained_prior(tables, CONFIDENCE)
 
 
-def learned_motion_prior(
-    tokenizer: MotionTokenizer, shapes: dict[str, tuple[int, int, int]]
-) -> Prior:
-    """As :func:`learned_prior`."""
-    prior: Prior = {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
-    shape, grid, frames = models.token_shape(MOTION_CONFIG), (6, 8), moving_picture(17, 64, 48)
-    gathered = PictureCoder(shape, prior, grid, 17)
-    for quality in (20, 50, 80):
-        items = tokenize_pictures(
-            frames, tokenizer, step_of_quality(quality), 17, torch.device("cpu")
-        )
-        for is_end, pictures in itertools.groupby(items, lambda item: isinstance(item, GopEnd)):
-            if is_end:
-                continue
-            gop = PictureCoder(shape, prior, grid, 17)
-            gop.tokens.tables = gathered.tokens.tables  # which go on counting
-            gop.motion.tables = gathered.motion.tables
-            for picture in pictures:
-                assert isinstance(picture, PictureTokens)
-                gop.code(BitEncoder(), picture)
-    motion = trained_prior(gathered.motion.tables, CONFIDENCE)
-    return trained_prior(gathered.tokens.tables, CONFIDENCE) | {
-        MOTION_PREFIX + name: table for name, table in motion.items()
-    }
-
-
-def of_motion() -> None:
-    """GOLDEN/motion: a bundle, a clip with a cut and a picture, and hashes of their tokens."""
+def with_hidden_signs() -> None:
+    """In GOLDEN/motion a clip with a cut and a picture, in GOLDEN/generated a clip."""
     torch.set_num_threads(1)
-    MOTION.mkdir(exist_ok=True)
-    bundle = MOTION / "tiny.safetensors"
-    tokenizer = tiny_motion_tokenizer(config=MOTION_CONFIG)
-    prior = learned_motion_prior(tokenizer, models.prior_shapes(MOTION_CONFIG))
-    models.write_bundle(bundle, "tiny-motion-golden", tokenizer, prior, {})
     with tempfile.TemporaryDirectory() as folder:
         clip = write_y4m(Path(folder) / "clip.y4m", two_scenes(58, 42, 20, 6))
+        short = write_y4m(Path(folder) / "short.y4m", two_scenes(58, 42, 8, 5))
         picture = write_y4m(Path(folder) / "picture.y4m", moving_picture(1, 35, 21))
-        for source, quality in ((clip, 75), (picture, 95)):
+        for source, bundle, name, quality, gop, steps in (
+            (clip, MOTION / "tiny", "hidden-clip", 75, 14, None),
+            (picture, MOTION / "tiny", "hidden-picture", 95, 14, None),
+            (short, GENERATED / "pictures", "hidden-pictures", 60, 7, 3),
+        ):
+            model = bundle.with_suffix(".safetensors")
+            target = model.with_name(f"{name}.nc")
             neurocodec.compress(
-                source, MOTION / f"{source.stem}.nc", quality=quality, model=str(bundle),
-                gop=14, device="cpu", overwrite=True,
+                source, target, quality=quality, model=str(model), gop=gop, steps=steps,
+                device="cpu", overwrite=True,
             )  # fmt: skip
-    write_hashes(MOTION, bundle)
-
-
-def of_generators() -> None:
-    """GOLDEN/generated: of each family a bundle with a random generator, a clip, and hashes."""
-    torch.set_num_threads(1)
-    GENERATED.mkdir(exist_ok=True)
-    tokens = {}
-    for name, tokenizer, generator in (
-        ("latents", tiny_tokenizer(config=replace(CONFIG, latent_dim=16, bits=4, stages=4)), SMALL),
-        ("pictures", tiny_motion_tokenizer(config=MOTION_CONFIG), SMALL_MOTION),
-    ):
-        bundle, target = GENERATED / f"{name}.safetensors", GENERATED / f"{name}.nc"
-        shapes = models.prior_shapes(tokenizer.config)
-        prior: Prior = {key: np.zeros(size, np.uint8) for key, size in shapes.items()}
-        parts = random_parts(models.token_shape(tokenizer.config), config=generator)
-        models.write_bundle(bundle, f"{name}-golden", tokenizer, prior, {}, parts)
-        with tempfile.TemporaryDirectory() as folder:
-            clip = write_y4m(Path(folder) / "clip.y4m", two_scenes(58, 42, 8, 5))
-            neurocodec.compress(
-                clip, target, quality=60, model=str(bundle), gop=7, steps=3, device="cpu",
-                overwrite=True,
-            )  # fmt: skip
-        tokens[target.name] = verify(target, str(bundle), tokens=True).tokens
-    (GENERATED / "tokens.json").write_text(json.dumps(tokens, indent=1) + "\n")
+            hashes = target.with_name("tokens.json")
+            tokens = json.loads(hashes.read_text())
+            tokens[target.name] = verify(target, str(model), tokens=True).tokens
+            hashes.write_text(json.dumps(tokens, indent=1) + "\n")
 
 
 def write_hashes(folder: Path, bundle: Path) -> None:
@@ -171,11 +115,8 @@ def of_model(name: str) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["motion"]:
-        of_motion()
-        return
-    if sys.argv[1:] == ["generated"]:
-        of_generators()
+    if sys.argv[1:] == ["hidden"]:
+        with_hidden_signs()
         return
     if len(sys.argv) > 1:
         of_model(sys.argv[1])

@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .reference_tokens import Latent, Place, RangeDecoder, Shape, Table, Tables, tell
+from .reference_tokens import (
+    Latent,
+    Place,
+    RangeDecoder,
+    Shape,
+    Table,
+    Tables,
+    hidden_signs,
+    tell,
+)
 
 Vector = tuple[int, int]
 
@@ -104,6 +113,7 @@ class GeneratorModel(Tables):
     ) -> None:
         super().__init__(generator.prior, decoder)
         self.shape, self.generator, self.schedule = shape, generator, schedule
+        self.hidden = 0
         self.layer = generator.layer
 
     def latent(self, h: int, w: int, known: Known) -> Latent:
@@ -269,9 +279,9 @@ class GeneratorModel(Tables):
             block = kind * self.shape.stages + s
             flags = self.group("nonzero", block, [c[0, *item] for item in items])
             items = [item for item, flag in zip(items, flags, strict=True) if flag]
-        negative = self.group("negative", kind, [c[1, *item] for item in items])
         sizes = dict.fromkeys(items, 1)
-        if levels:
+
+        def magnitudes() -> None:
             going = items
             for u in range(14):
                 q = 2 if u == 0 else 3
@@ -280,8 +290,17 @@ class GeneratorModel(Tables):
                 for item in going:
                     sizes[item] += 1
             self.escapes(sizes, going)
-        for (cell, j), sign in zip(items, negative, strict=True):
-            latent.tokens[cell, s, j] = -sizes[cell, j] if sign else sizes[cell, j]
+
+        if self.hidden:
+            magnitudes()
+        signs = hidden_signs(self.shape, latent, s, sizes, self.hidden)
+        told = [item for item in items if item not in signs]
+        negative = self.group("negative", kind, [c[1, *item] for item in told])
+        signs |= dict(zip(told, negative, strict=True))
+        if levels and not self.hidden:
+            magnitudes()
+        for (cell, j), size in sizes.items():
+            latent.tokens[cell, s, j] = -size if signs[cell, j] else size
 
 
 def schedule_of(byte: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Section 10 of ``bitstream_spec.md``: entropy model 1, and entropy model 3 as far as it is that.
+"""Section 10 of ``bitstream_spec.md``: entropy models 1 and 4, and what 3 and 5 share with them.
 
 Motion is in ``reference_motion.py``. A part of the reader in ``reference_reader.py``, which see.
 """
@@ -205,14 +205,18 @@ class Filters(Tables):
 class Gop:
     def __init__(
         self, shape: Shape, prior: dict[str, Table], width: int, height: int, frames: int,
-        data: bytes, generator: Generator | None = None, step: int = 0,
+        data: bytes, generator: Generator | None = None, step: int = 0, hides: bool = False,
     ) -> None:  # fmt: skip
-        """step: VIDEO's, which a generator sees."""
+        """step: VIDEO's, which a generator sees. hides: with entropy models 4 and 5."""
         self.scales = [max(scale, 1) for scale in data[:7]] + [1] * (7 - len(data[:7]))
         self.step, self.generator, self.generated_motion = step, None, None
-        decoder = RangeDecoder(data[8:] if generator is None else data[9:])  # masking: 11.1
+        data = data[8:]  # masking: 11.1
+        hidden = (data[0] if data else 0) if hides else 0
+        data = data[1:] if hides else data
+        decoder = RangeDecoder(data if generator is None else data[1:])
         if generator is not None:
-            self.generator = GeneratorModel(shape, generator, decoder, schedule_of(data[8:9]))
+            self.generator = GeneratorModel(shape, generator, decoder, schedule_of(data[:1]))
+            self.generator.hidden = hidden
             if generator.motion:
                 self.generated_motion = GeneratedMotion(generator, decoder)
         own = "motion_"
@@ -222,6 +226,7 @@ class Gop:
         self.structure = Structure(frames, decoder)
         self.motion = Motion(motion, decoder)
         self.model = Model(shape, others, decoder, depths_by_kind=True)
+        self.model.hidden = hidden
         self.filters = Filters(self.h, self.w, decoder) if shape.loop_filter else None
         self.done: dict[int, CodedPicture] = {}  # by place, in coding order
 
@@ -296,9 +301,9 @@ class Gop:
 
 def decode_pictures(
     shape: Shape, prior: dict[str, Table], width: int, height: int, frames: int, data: bytes,
-    generator: Generator | None = None, step: int = 0,
+    generator: Generator | None = None, step: int = 0, hides: bool = False,
 ) -> list[CodedPicture]:  # fmt: skip
-    gop = Gop(shape, prior, width, height, frames, data, generator, step)
+    gop = Gop(shape, prior, width, height, frames, data, generator, step, hides)
     return [gop.picture() for _ in range(frames)]
 
 

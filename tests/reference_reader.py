@@ -240,9 +240,12 @@ def hashes(bundle: bytes, data: bytes) -> dict[str, str]:
             latents = decode_generated_latents(shape, generator, *size, gop.step, gop.tokens)
             found[str(number)] = hash_latents(latents, shape)
         else:
-            assert file.entropy_model in (1, 3)
-            of_generator = generator if file.entropy_model == 3 else None
-            pictures = decode_pictures(shape, prior, *size, gop.tokens, of_generator, gop.step)
+            assert file.entropy_model in (1, 3, 4, 5)
+            of_generator = generator if file.entropy_model in (3, 5) else None
+            hides = file.entropy_model in (4, 5)
+            pictures = decode_pictures(
+                shape, prior, *size, gop.tokens, of_generator, gop.step, hides
+            )
             found[str(number)] = hash_pictures(pictures, shape)
     return found
 

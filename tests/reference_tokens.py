@@ -100,6 +100,24 @@ def tell(shape: Shape, kind: int, latent: Latent, cell: Place, node: int) -> Non
     latent.depth[cell] = min(value + 1, shape.stages)
 
 
+def hidden_signs(
+    shape: Shape, latent: Latent, s: int, sizes: dict[tuple[Place, int], int], every: int
+) -> dict[tuple[Place, int], int]:
+    """10.6: of stage s, 1 for a token that is negative. sizes: magnitudes that are not 0."""
+    found: dict[tuple[Place, int], int] = {}
+    for place in {place for place, _ in sizes} if every else ():
+        tokens = [latent.tokens.get((place, t, j), 0) for t in range(s) for j in range(shape.bits)]
+        run = [abs(token) for token in tokens if token]
+        run = run[len(run) // every * every :]
+        for j in range(shape.bits):
+            if (place, j) in sizes:
+                run.append(sizes[place, j])
+                if len(run) == every:
+                    found[place, j] = sum(run) % 2
+                    run = []
+    return found
+
+
 def bounds_class(value: int, bounds: list[int]) -> int:
     return sum(bound <= value for bound in bounds)
 
@@ -170,6 +188,7 @@ class Model(Tables):
     ) -> None:
         super().__init__(prior, decoder)
         self.shape, self.depths_by_kind = shape, depths_by_kind
+        self.hidden = 0
         self.tree_bits = shape.depth_bits(0)
 
     def latent(self, h: int, w: int, kind: int, before: Latent | None) -> Latent:
@@ -232,13 +251,17 @@ class Model(Tables):
                 ]
                 flags = self.group("nonzero", block, contexts)
                 items = [item for item, flag in zip(items, flags, strict=True) if flag]
-            negative = self.group("negative", block, [j for _, j in items])
             sizes = dict.fromkeys(items, 1)
-            if self.shape.quantizer == "levels":
+            if self.hidden:
                 self.magnitudes(sizes, around, block)
-            for (place, j), sign in zip(items, negative, strict=True):
-                size = sizes[place, j]
-                latent.tokens[place, s, j] = -size if sign else size
+            signs = hidden_signs(self.shape, latent, s, sizes, self.hidden)
+            told = [item for item in items if item not in signs]
+            negative = self.group("negative", block, [j for _, j in told])
+            signs |= dict(zip(told, negative, strict=True))
+            if self.shape.quantizer == "levels" and not self.hidden:
+                self.magnitudes(sizes, around, block)
+            for (place, j), size in sizes.items():
+                latent.tokens[place, s, j] = -size if signs[place, j] else size
             known |= set(cells)
 
     def around(self, latent: Latent, known: set[Place], s: int, place: Place, j: int) -> int:

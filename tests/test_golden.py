@@ -72,7 +72,11 @@ def test_tokens_of_the_motion_family(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "frames"), [("picture.nc", (35, 21), 1), ("clip.nc", (58, 42), 26)]
 )
-def test_pictures_of_the_motion_family(name: str, size: tuple[int, int], frames: int) -> None:
+@pytest.mark.parametrize("signs", ["", "hidden-"])
+def test_pictures_of_the_motion_family(
+    name: str, size: tuple[int, int], frames: int, signs: str
+) -> None:
+    name = signs + name
     with neurocodec.open(MOTION / name, str(MOTION_BUNDLE), "cpu") as video:
         found = list(video)
     assert [frame.y.shape for frame in found] == [size[::-1]] * frames
@@ -81,9 +85,10 @@ def test_pictures_of_the_motion_family(name: str, size: tuple[int, int], frames:
         assert np.abs(ours.y.astype(int) - theirs.y).mean() < 6
 
 
-@pytest.mark.parametrize("name", ["latents.nc", "pictures.nc"])
+@pytest.mark.parametrize("name", ["latents.nc", "pictures.nc", "hidden-pictures.nc"])
 def test_tokens_with_a_generator(name: str) -> None:
-    path, bundle = GENERATED / name, (GENERATED / name).with_suffix(".safetensors")
+    path = GENERATED / name
+    bundle = (GENERATED / name.removeprefix("hidden-")).with_suffix(".safetensors")
     report = verify(path, str(bundle), tokens=True)
     assert len(report.tokens) >= 2
     assert report.tokens == GENERATED_TOKENS[name]
@@ -95,7 +100,7 @@ def test_there_is_a_file_of_every_entropy_model() -> None:
     for path in GOLDEN.rglob("*.nc"):
         with Reader(path) as reader:
             found.add(reader.header.entropy_model)
-    assert found == {0, 1, 2, 3}
+    assert found == {0, 1, 2, 3, 4, 5}
 
 
 def test_there_is_a_file_of_every_bundled_model() -> None:

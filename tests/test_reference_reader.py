@@ -15,6 +15,8 @@ from neurocodec.bitstream.reader import Reader
 from neurocodec.codec.tokens import (
     GENERATED_LATENTS,
     GENERATED_PICTURES,
+    HIDING_GENERATED_PICTURES,
+    HIDING_PICTURES,
     PICTURES,
     EntropyModel,
     GopEncoder,
@@ -44,6 +46,7 @@ from neurocodec.entropy.motion import MOTION_PREFIX
 from neurocodec.entropy.motion import TABLES as MOTION_TABLES
 from neurocodec.entropy.motion_generator import DIFFERENCE_LOGITS
 from neurocodec.entropy.motion_generator import MOTION_TABLES as GENERATED_MOTION_TABLES
+from neurocodec.entropy.signs import HIDDEN_EVERY
 from neurocodec.entropy.structure import regular
 from tests import reference_generator, reference_pictures, reference_reader, reference_tokens
 from tests.bitstream.small import HEADER
@@ -173,13 +176,15 @@ PICTURE_SHAPE = TokenShape("levels", 3, 2, 5, True, 3, True)
 
 
 def assert_same_pictures(
-    found: Sequence[Tokens], prior: Prior, grid: tuple[int, int], data: bytes
+    found: Sequence[Tokens], prior: Prior, grid: tuple[int, int], data: bytes, hides: bool = False
 ) -> None:
-    """data: scales, masking and words."""
+    """data: scales, masking, with ``hides`` of how many levels one has a hidden sign, and words."""
     plain = plain_shape(PICTURE_SHAPE)
     tables = {name: table.tolist() for name, table in prior.items()}
     h, w = grid
-    theirs = reference_pictures.decode_pictures(plain, tables, 8 * w, 8 * h, len(found), data)
+    theirs = reference_pictures.decode_pictures(
+        plain, tables, 8 * w, 8 * h, len(found), data, hides=hides
+    )
     for ours, other in zip(found, theirs, strict=True):
         assert hash_tokens([ours]) == reference_pictures.hash_pictures([other], plain)
 
@@ -245,16 +250,41 @@ def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
     return pictures
 
 
+def with_hidden_signs(pictures: list[PictureTokens]) -> list[PictureTokens]:
+    """The same, in place, but for signs such as a file with hidden ones can say."""
+    for latent in (latent for picture in pictures for latent in picture.parts):
+        for cell in latent.tokens.reshape(-1, latent.tokens[0, 0].size):
+            some = np.flatnonzero(cell)
+            for end in range(HIDDEN_EVERY, len(some) + 1, HIDDEN_EVERY):
+                run = some[end - HIDDEN_EVERY : end]
+                odd = np.abs(cell[run]).sum() % 2
+                cell[run[-1]] = np.abs(cell[run[-1]]) * (1 - 2 * odd)
+    return pictures
+
+
 @pytest.mark.parametrize(("grid", "seed"), [((1, 1), 0), ((3, 5), 1), ((9, 4), 2), ((35, 33), 3)])
-def test_pictures_that_were_encoded(grid: tuple[int, int], seed: int) -> None:
+@pytest.mark.parametrize("hides", [False, True])
+def test_pictures_that_were_encoded(grid: tuple[int, int], seed: int, hides: bool) -> None:
     prior, pictures = random_prior(PICTURE_SHAPE, seed), random_pictures(grid, seed)
-    encoder = GopEncoder(EntropyModel(PICTURES, PICTURE_SHAPE, prior), grid, 1024, STEP_ONE)
+    pictures = with_hidden_signs(pictures) if hides else pictures
+    number = HIDING_PICTURES if hides else PICTURES
+    encoder = GopEncoder(EntropyModel(number, PICTURE_SHAPE, prior), grid, 1024, STEP_ONE)
     for picture in pictures:
         encoder.add(picture)
     data = encoder.finish()
-    assert_same_pictures(pictures, prior, grid, data)
-    model, coder = PictureCoder(PICTURE_SHAPE, prior, grid, 21), BitDecoder(data[8:])
+    assert_same_pictures(pictures, prior, grid, data, hides)
+    hidden = HIDDEN_EVERY if hides else 0
+    model = PictureCoder(PICTURE_SHAPE, prior, grid, 21, hidden=hidden)
+    coder = BitDecoder(data[8 + hides :])
     assert hash_tokens(model.code(coder) for _ in range(21)) == hash_tokens(pictures)
+
+
+def test_tokens_that_do_not_tell_their_hidden_signs_are_not_coded() -> None:
+    prior, pictures = random_prior(PICTURE_SHAPE, 1), random_pictures((3, 5), 1)
+    entropy = EntropyModel(HIDING_PICTURES, PICTURE_SHAPE, prior)
+    encoder = GopEncoder(entropy, (3, 5), 1024, STEP_ONE)
+    with pytest.raises(AssertionError, match="hidden signs"):
+        encoder.add(pictures[0])
 
 
 def test_those_pictures_have_everything() -> None:
@@ -292,7 +322,7 @@ def test_tokens_of_a_file_of_pictures_with_a_generator(
     source, out = write_clip(tmp_path / "in.mkv", frames, *size), tmp_path / "out.nc"
     path = with_generator(motion_bundle, tmp_path / "with.safetensors", steps)
     neurocodec.compress(source, out, model=str(path), quality=40, steps=steps)
-    assert_same_tokens(out, path, GENERATED_PICTURES)
+    assert_same_tokens(out, path, HIDING_GENERATED_PICTURES)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +334,7 @@ def test_tokens_of_a_file_of_pictures_with_a_generator_of_motion(
     source, out = write_clip(tmp_path / "in.mkv", frames, *size), tmp_path / "out.nc"
     path = with_generator(motion_bundle, tmp_path / "with.safetensors", frames, SMALL_MOTION)
     neurocodec.compress(source, out, model=str(path), quality=quality)
-    assert_same_tokens(out, path, GENERATED_PICTURES)
+    assert_same_tokens(out, path, HIDING_GENERATED_PICTURES)
 
 
 def with_generator(path: Path, target: Path, seed: int, config: GeneratorConfig = SMALL) -> Path:
@@ -343,10 +373,12 @@ def step_of(seed: int) -> int:
 
 def decode_both(
     shape: TokenShape, seed: int, grid: tuple[int, int], frames: int, data: bytes,
-    config: GeneratorConfig = SMALL,
+    config: GeneratorConfig = SMALL, hides: bool = False,
 ) -> tuple[list[Tokens], str]:  # fmt: skip
-    """Tokens by the package, and the hash by the reference."""
-    number = GENERATED_PICTURES if shape.depths_by_kind else GENERATED_LATENTS
+    """Tokens by the package, and the hash by the reference. hides: of pictures."""
+    number = GENERATED_LATENTS
+    if shape.depths_by_kind:
+        number = HIDING_GENERATED_PICTURES if hides else GENERATED_PICTURES
     prior, generator = random_prior(shape, seed), random_generator(shape, seed, config)
     (h, w), step = grid, step_of(seed)
     header = replace(HEADER, width=8 * w, height=8 * h, entropy_model=number)
@@ -354,10 +386,10 @@ def decode_both(
     ours = list(decode_tokens(header, gop, EntropyModel(number, shape, prior, generator)))
     plain = plain_shape(shape)
     other = plain_generator(shape, seed, config)
-    if number == GENERATED_PICTURES:
+    if shape.depths_by_kind:
         tables = {name: table.tolist() for name, table in prior.items()}
         pictures = reference_pictures.decode_pictures(
-            plain, tables, 8 * w, 8 * h, frames, data, other, step
+            plain, tables, 8 * w, 8 * h, frames, data, other, step, hides
         )
         return ours, reference_pictures.hash_pictures(pictures, plain)
     latents = reference_generator.decode_generated_latents(
@@ -428,19 +460,21 @@ def test_tokens_that_were_encoded_with_a_generator(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_pictures_of_noise_with_a_generator_of_motion(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    data = bytes([64] * 7 + [30, 2]) + rng.bytes(8000)
+@pytest.mark.parametrize("hidden", [None, 0, 1, 3])
+def test_pictures_of_noise_with_a_generator_of_motion(seed: int, hidden: int | None) -> None:
+    rng, hides = np.random.default_rng(seed), hidden is not None
+    data = bytes([64] * 7 + [30] + ([hidden] if hidden is not None else []) + [2]) + rng.bytes(8000)
     grid, frames = (int(rng.integers(1, 7)), int(rng.integers(1, 36))), int(rng.integers(2, 7))
-    ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, frames, data, SMALL_MOTION)
+    ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, frames, data, SMALL_MOTION, hides)
     assert hash_tokens(ours) == theirs
 
 
 @pytest.mark.parametrize("length", [0, 7, 8, 9, 12, 16, 30, 90])
 def test_pictures_of_too_few_bytes_with_a_generator_of_motion(length: int) -> None:
     data = bytes(range(100, 100 + length))
-    ours, theirs = decode_both(PICTURE_SHAPE, 1, (3, 5), 6, data, SMALL_MOTION)
-    assert hash_tokens(ours) == theirs
+    for hides in (False, True):
+        ours, theirs = decode_both(PICTURE_SHAPE, 1, (3, 5), 6, data, SMALL_MOTION, hides)
+        assert hash_tokens(ours) == theirs
 
 
 def test_pictures_that_were_encoded_with_a_generator_of_motion(
@@ -456,17 +490,19 @@ def test_pictures_that_were_encoded_with_a_generator_of_motion(
         return code(self, coder, bits, block, contexts)
 
     monkeypatch.setattr(Counts, "code", watching)
-    for grid, seed in (((1, 1), 0), ((9, 4), 2), ((34, 9), 5)):
+    for grid, seed, hides in (((1, 1), 0, False), ((9, 4), 2, False), ((34, 9), 5, True)):
         pictures = random_pictures(grid, seed)
-        generator = random_generator(PICTURE_SHAPE, seed, SMALL_MOTION)
-        entropy = EntropyModel(
-            GENERATED_PICTURES, PICTURE_SHAPE, random_prior(PICTURE_SHAPE, seed), generator
-        )
+        pictures = with_hidden_signs(pictures) if hides else pictures
+        number = HIDING_GENERATED_PICTURES if hides else GENERATED_PICTURES
+        generator, prior = (
+            random_generator(PICTURE_SHAPE, seed, SMALL_MOTION), random_prior(PICTURE_SHAPE, seed)
+        )  # fmt: skip
+        entropy = EntropyModel(number, PICTURE_SHAPE, prior, generator)
         encoder = GopEncoder(entropy, grid, 1024, step_of(seed), steps=2)
         for picture in pictures:
             encoder.add(picture)
         data = encoder.finish()
-        ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, 21, data, SMALL_MOTION)
+        ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, 21, data, SMALL_MOTION, hides)
         assert hash_tokens(ours) == hash_tokens(pictures) == theirs
     for size in sorted(set(GENERATED_MOTION_TABLES.values())):
         assert {block for block, _ in used[size]} == set(range(size[0]))

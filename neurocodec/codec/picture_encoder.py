@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..entropy.field import Field, MotionMemory
 from ..entropy.loop_filter import LoopFilter
+from ..entropy.signs import HIDDEN_EVERY
 from ..entropy.structure import ANCHOR, Picture, mini_gop
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
@@ -42,6 +43,7 @@ class PictureEncoder(PictureLoop):
     """Makes tokens of pictures, in coding order, and keeps what a decoder will have."""
 
     effort = EFFORTS["medium"]
+    hidden = HIDDEN_EVERY
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

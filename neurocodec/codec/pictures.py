@@ -79,6 +79,7 @@ class PictureLoop:
     """The pictures of one GOP, in coding order. Decoded pictures are planes (1, 6, H/2, W/2) in
     0..1, multiples of 1/255, of whole cells."""
 
+    hidden = 0  # see LevelLFQ.quantize
     alone = False  # whether each picture is to be made before the next one is begun
 
     def __init__(
@@ -170,7 +171,7 @@ class PictureLoop:
         if kind < self.tokenizer.config.transform_kinds:
             transform = lfq.choose_transform(z, kind, steps)
             z = lfq.transformed(z, transform)
-        tokens, depth = lfq.quantize(z, kind, steps)
+        tokens, depth = lfq.quantize(z, kind, steps, hidden=self.hidden)
         found = LatentTokens(
             tokens.view(*grid, *tokens.shape[1:]).to(torch.int16).cpu().numpy(),
             depth.view(*grid).cpu().numpy(),

@@ -35,6 +35,7 @@ from ..entropy.motion import MotionModel, motion_part
 from ..entropy.motion_features import Known
 from ..entropy.motion_generator import MotionGenerator
 from ..entropy.schedule import MAX_STEPS
+from ..entropy.signs import HIDDEN_EVERY
 from ..entropy.structure import Picture, StructureModel
 from ..tokenizer.config import (
     BASE_SCALE,
@@ -47,7 +48,11 @@ from ..tokenizer.config import (
 
 Grid = tuple[int, int]  # rows and columns of cells
 LATENTS, PICTURES = 0, 1  # entropy models: of the families magvit2 and motion,
-GENERATED_LATENTS, GENERATED_PICTURES = 2, 3  # and the same with a generator
+GENERATED_LATENTS, GENERATED_PICTURES = 2, 3  # and the same with a generator;
+HIDING_PICTURES, HIDING_GENERATED_PICTURES = 4, 5  # and with hidden signs
+OF_LATENTS = (LATENTS, GENERATED_LATENTS)
+OF_PICTURES = (PICTURES, GENERATED_PICTURES, HIDING_PICTURES, HIDING_GENERATED_PICTURES)
+WITH_GENERATOR = (GENERATED_LATENTS, GENERATED_PICTURES, HIDING_GENERATED_PICTURES)
 SCALE_ONE = 64  # of the scales
 MASKING_ONE = 128  # of masking
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
@@ -127,18 +132,26 @@ class EntropyModel:
 
     @property
     def of_pictures(self) -> bool:
-        return self.number in (PICTURES, GENERATED_PICTURES)
+        return self.number in OF_PICTURES
+
+    @property
+    def hides(self) -> bool:
+        """Whether signs may be hidden."""
+        return self.number in (HIDING_PICTURES, HIDING_GENERATED_PICTURES)
 
     def coder(
-        self, grid: Grid, frames: int, step: int, scales: tuple[int, ...], steps: int
-    ) -> GopCoder:
+        self, grid: Grid, frames: int, step: int, scales: tuple[int, ...], steps: int,
+        hidden: int = 0,
+    ) -> GopCoder:  # fmt: skip
         """Of one GOP. frames: of the GOP; an encoder that does not know yet gives the most there
-        can be. step: of its quantizer, as in VIDEO; scales: of pictures; steps: of the schedule."""
+        can be. step: of its quantizer, as in VIDEO; scales: of pictures; steps: of the schedule;
+        hidden: of so many levels of a picture's cell one has a hidden sign, 0: none."""
         generated = None
         if self.generator is not None:
             generated = Generated(self.generator, steps, step, scales)
-        kind = PictureCoder if self.of_pictures else LatentCoder
-        return kind(self.shape, self.prior, grid, frames, generated)
+        if self.of_pictures:
+            return PictureCoder(self.shape, self.prior, grid, frames, generated, hidden)
+        return LatentCoder(self.shape, self.prior, grid, frames, generated)
 
 
 @dataclass(frozen=True)
@@ -204,21 +217,24 @@ class LatentCoder:
 
 
 class PictureCoder:
-    """Entropy models 1 and 3: of each picture its place in the structure, motion and tokens."""
+    """Entropy models 1, 3, 4 and 5: of each picture its place in the structure, motion and
+    tokens."""
 
     def __init__(
         self, shape: TokenShape, prior: Prior, grid: Grid, frames: int,
-        generated: Generated | None = None,
+        generated: Generated | None = None, hidden: int = 0,
     ) -> None:  # fmt: skip
-        """frames: of the GOP; an encoder that does not know yet gives the most there can be."""
+        """As :meth:`EntropyModel.coder`."""
         self._grids, self._generated, self._shape = grids_of(grid), generated, shape
         self._structure = StructureModel(frames)
         self._filters = LoopFilterModel(grid) if shape.loop_filter else None
         self.motion_generator = None
         if generated is None:
             self.tokens = TokenModel(shape, prior)
+            self.tokens.hidden = hidden
         else:
             self.generator = generated.model(shape)
+            self.generator.hidden = hidden
             self.motion_generator = generated.motion_model()
         if self.motion_generator is None:
             self.motion = MotionModel(motion_part(prior))
@@ -316,10 +332,13 @@ class GopEncoder:
         scales: tuple[int, ...] = DEFAULT_SCALES, steps: int = DEFAULT_STEPS, masking: int = 0,
     ) -> None:  # fmt: skip
         """frames: the most that the GOP may have. masking: of pictures, 0..255, for their decoder.
-        The rest as of ``EntropyModel.coder``."""
+        The rest as of ``EntropyModel.coder``; where signs may be hidden, they are."""
         self._coder = BitEncoder()
-        self._model = entropy.coder(grid, frames, step, scales, steps)
+        hidden = HIDDEN_EVERY if entropy.hides else 0
+        self._model = entropy.coder(grid, frames, step, scales, steps, hidden)
         self._head = bytes([*scales, masking]) if entropy.of_pictures else b""
+        if entropy.hides:
+            self._head += bytes([hidden])
         if entropy.generator is not None:
             self._head += bytes([steps])
 
@@ -336,16 +355,22 @@ def picture_head(gop: VideoGop) -> tuple[tuple[int, ...], int]:
     return tuple(max(1, scale) for scale in head[:-1]), head[-1]
 
 
+def hidden_of(gop: VideoGop, entropy: EntropyModel) -> int:
+    """Of how many levels one has a hidden sign in a GOP; 0: none."""
+    return next(iter(gop.tokens[_PICTURE_HEAD:]), 0) if entropy.hides else 0
+
+
 def decode_tokens(header: Header, gop: VideoGop, entropy: EntropyModel) -> Iterator[Tokens]:
     """The tokens of a GOP in coding order."""
     pictures = entropy.of_pictures
     scales = picture_head(gop)[0] if pictures else ()
-    at, steps = _PICTURE_HEAD if pictures else 0, DEFAULT_STEPS
+    hidden, steps = hidden_of(gop, entropy), DEFAULT_STEPS
+    at = (_PICTURE_HEAD if pictures else 0) + int(entropy.hides)
     if entropy.generator is not None:
         steps = min(max(gop.tokens[at : at + 1].ljust(1, b"\1")[0], 1), MAX_STEPS)
         at += 1
     grid = grid_of(header.width, header.height)
-    model = entropy.coder(grid, gop.frames, gop.step, scales, steps)
+    model = entropy.coder(grid, gop.frames, gop.step, scales, steps, hidden)
     coder = BitDecoder(gop.tokens[at:])
     count = gop.frames if pictures else latent_frames(gop.frames)
     for _ in range(count):

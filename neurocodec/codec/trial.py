@@ -67,7 +67,7 @@ def _cost(
 ) -> float:  # fmt: skip
     """Log of the rate at equal quality. encoder, group: of what is in the box."""
     units = round(encoder.step * STEP_ONE)
-    coder = entropy.coder(encoder.grid, MAX_FRAMES, units, encoder.scales, steps)
+    coder = entropy.coder(encoder.grid, MAX_FRAMES, units, encoder.scales, steps, encoder.hidden)
     assert isinstance(coder, PictureCoder)
     coder.go_on(encoder.memory.cropped(slice(None), slice(None)), {
         display: Before(box.of_cells(b.depth), box.of_cells(b.magnitude))

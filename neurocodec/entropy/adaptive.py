@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .binary import BitCoder, Bits, Counts, Ints, code_raw
+from .signs import code_signs, hidden_signs
 
 MAX_LEVEL = 4095  # largest magnitude of a level; what damaged data says beyond it is cut to it
 PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))  # parity of (y, x)
@@ -132,6 +133,8 @@ class _Latent:
 class TokenModel:
     """State of the model within one GOP: counts."""
 
+    hidden = 0  # of so many levels of a cell that are not 0 the last one's sign is; 0: none
+
     def __init__(self, shape: TokenShape, prior: Prior) -> None:
         self.shape = shape
         self.tables = {name: Counts(prior[name]) for name in shape.table_shapes()}
@@ -229,18 +232,20 @@ class TokenModel:
                     coder, (level != 0).astype(np.int32).ravel(), block, context.ravel()
                 )
                 size = flags.reshape(level.shape).astype(np.int64)
-            at = np.nonzero(size)
-            negative = self.tables["negative"].code(
-                coder, (level[at] < 0).astype(np.int32), block, at[1]
-            )
+            table, sign = self.tables["negative"], None
+            contexts = np.broadcast_to(channel, level.shape)
+            if not self.hidden:
+                sign = code_signs(coder, table, block, level, size, contexts)
             if self.shape.quantizer == "levels":
+                at = np.nonzero(size)
                 more = around[at][:, None] * UNARY + np.arange(UNARY)
                 size[at] = code_magnitudes(
                     coder, self.tables["more"], block, np.abs(level[at]), more
                 )
-            level = size.copy()
-            level[at] *= 1 - 2 * negative.astype(np.int64)
-            latent.tokens[cells, stage] = level
+            if sign is None:
+                hidden = hidden_signs(latent.tokens, cells, stage, size, self.hidden)
+                sign = code_signs(coder, table, block, level, size, contexts, hidden)
+            latent.tokens[cells, stage] = size * sign
             magnitude[cells, stage] = size
             values[cells] = size
             known[cells] = 1

@@ -47,6 +47,7 @@ from .integer import (
 from .motion_features import MODES, roughness
 from .motion_generator import ACROSS, COUNT_LIMIT, COUNT_UNIT, MOTION_TABLES, motion_layers
 from .schedule import steps_of
+from .signs import code_signs, hidden_signs
 from .structure import MAX_LEVEL as MAX_PICTURE_LEVEL
 
 DEFAULT_STEPS = 4
@@ -218,6 +219,8 @@ def step_activation(step: int) -> int:
 class GeneratorModel:
     """State of the entropy model within one GOP: counts."""
 
+    hidden = 0  # of so many levels of a cell that are not 0 the last one's sign is; 0: none
+
     def __init__(self, shape: TokenShape, generator: Generator, steps: int = DEFAULT_STEPS) -> None:
         """steps: of the schedule, 1 to 16."""
         self.shape, self.steps, self._layers = shape, steps, generator.layers
@@ -368,8 +371,7 @@ class GeneratorModel:
             hidden, out = self._heads[stage]
             inner = hidden.relu(np.concatenate([x[at], own[at], which[at]], 1))
             contexts = out.contexts(inner).reshape(len(at), LOGITS, k)
-            level = levels[cells[at], stage].astype(np.int64)
-            level = self._code_levels(coder, kind, stage, level, contexts)
+            level = self._code_levels(coder, kind, stage, levels, cells[at], contexts)
             levels[cells[at], stage] = level
             size = log_activation(np.abs(level))
             first = stage * k
@@ -378,25 +380,30 @@ class GeneratorModel:
         return own
 
     def _code_levels(
-        self, coder: BitCoder, kind: int, stage: int, level: Ints, contexts: Ints
-    ) -> Ints:
+        self, coder: BitCoder, kind: int, stage: int, levels: NDArray[np.int16], cells: Ints,
+        contexts: Ints,
+    ) -> Ints:  # fmt: skip
         """Tokens (N, K) of one stage, each bit in the context (N, LOGITS, K) of its logit."""
+        level = levels[cells, stage].astype(np.int64)
         size = np.ones_like(level)
         if self.shape.quantizer == "levels":
             bits = (level != 0).astype(np.int32).ravel()
             block = kind * self.shape.stages + stage
             found = self.tables["nonzero"].code(coder, bits, block, contexts[:, NONZERO].ravel())
             size = found.reshape(level.shape).astype(np.int64)
-        at = np.nonzero(size)
-        bits = (level[at] < 0).astype(np.int32)
-        negative = self.tables["negative"].code(coder, bits, kind, contexts[:, NEGATIVE][at])
+        table, negative, sign = self.tables["negative"], contexts[:, NEGATIVE], None
+        if not self.hidden:
+            sign = code_signs(coder, table, kind, level, size, negative)
         if self.shape.quantizer == "levels":
+            at = np.nonzero(size)
             first, rest = contexts[:, MORE][at], contexts[:, STILL_MORE][at]
             step = np.arange(UNARY)
             more = step * BUCKETS + np.where(step == 0, first[:, None], rest[:, None])
             size[at] = code_magnitudes(coder, self.tables["more"], kind, np.abs(level[at]), more)
-        size[at] *= 1 - 2 * negative.astype(np.int64)
-        return size
+        if sign is None:
+            hidden = hidden_signs(levels, cells, stage, size, self.hidden)
+            sign = code_signs(coder, table, kind, level, size, negative, hidden)
+        return size * sign
 
 
 def _with_margin(x: Activations, grid: tuple[int, int], margin: int) -> Activations:

@@ -22,7 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from ..codec.tokens import GENERATED_LATENTS, EntropyModel
+from ..codec.tokens import (
+    GENERATED_LATENTS,
+    HIDING_GENERATED_PICTURES,
+    HIDING_PICTURES,
+    LATENTS,
+    OF_LATENTS,
+    OF_PICTURES,
+    WITH_GENERATOR,
+    EntropyModel,
+)
 from ..entropy.adaptive import Prior, TokenShape
 from ..entropy.generator import Generator, GeneratorConfig
 from ..entropy.integer import use_torch
@@ -122,19 +131,21 @@ class Bundle:
             raise UsageError(f"entropy model {entropy!r}: give generator or adaptive")
         if entropy is None:
             entropy = "adaptive" if self.generator_config is None else "generator"
-        return int(self.is_motion) + (GENERATED_LATENTS if entropy == "generator" else 0)
+        generated = entropy == "generator"
+        if self.is_motion:
+            return HIDING_GENERATED_PICTURES if generated else HIDING_PICTURES
+        return GENERATED_LATENTS if generated else LATENTS
 
     def entropy(self, number: int) -> EntropyModel:
         """The entropy model that a file's header names by number.
 
         Raises FormatError: it is not known or not of this family; ModelError.
         """
-        adaptive = int(self.is_motion)
-        if not 0 <= number < 2 * GENERATED_LATENTS:
+        if number not in (*OF_LATENTS, *OF_PICTURES):
             raise FormatError(f"entropy model {number} is not known to this program")
-        if number % GENERATED_LATENTS != adaptive:
+        if number not in (OF_PICTURES if self.is_motion else OF_LATENTS):
             raise FormatError(f"entropy model {number} does not go with model {self.name}")
-        generator = None if number == adaptive else self.generator()
+        generator = self.generator() if number in WITH_GENERATOR else None
         return EntropyModel(number, self.shape, self.prior(), generator)
 
     def generator(self) -> Generator:

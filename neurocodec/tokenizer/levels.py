@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .hidden_signs import hide
 from .lfq import LAMBDA_PER_STEP2
 
 MAX_LEVEL = 4095  # largest magnitude a token can carry
@@ -119,10 +120,11 @@ class LevelLFQ(nn.Module):
 
     @torch.no_grad()
     def quantize(
-        self, residual: Tensor, kind: int, step: Tensor, thrift: float = 1.0
+        self, residual: Tensor, kind: int, step: Tensor, thrift: float = 1.0, hidden: int = 0
     ) -> tuple[Tensor, Tensor]:
         """residual: (N, D), step: scalar or (N, 1). thrift: weight of bits in the choice of depths.
-        Returns tokens (N, S, K) int64 in +-MAX_LEVEL, zero beyond the depth, and depth (N,)
+        hidden: of so many levels that are not 0 the last one's sign is to be told by the others, 0:
+        none. Returns tokens (N, S, K) int64 in +-MAX_LEVEL, zero beyond the depth, and depth (N,)
         int64."""
         levels = self._levels(residual, kind, step)
         tokens = torch.zeros_like(levels, dtype=torch.long)
@@ -131,9 +133,26 @@ class LevelLFQ(nn.Module):
         if len(some):
             residual, levels = residual[some], levels[some]
             step = step[some] if step.numel() > 1 else step
-            depth[some] = chosen = self.choose_depth(residual, levels, kind, step, thrift)
-            tokens[some] = (levels * self._coded(chosen)).long()
+            chosen = self.choose_depth(residual, levels, kind, step, thrift)
+            levels = (levels * self._coded(chosen)).long()
+            if hidden:
+                chosen = self._hide(residual, levels, chosen, kind, step, hidden)
+            tokens[some], depth[some] = levels, chosen
         return tokens.view(-1, self.stages, self.bits), depth
+
+    def _hide(
+        self, residual: Tensor, levels: Tensor, depth: Tensor, kind: int, step: Tensor, every: int
+    ) -> Tensor:
+        """Change levels (N, D), in place, such that they tell hidden signs. Returns depths (N,)."""
+        values = residual / (step * self.log_gain[kind].exp())
+        found = levels.cpu().numpy()
+        hide(
+            found, values.cpu().numpy(), depth.cpu().numpy() * self.bits,
+            self.shrink[kind].cpu().numpy(), self.level_bits, every, MAX_LEVEL,
+        )  # fmt: skip
+        levels.copy_(torch.from_numpy(found))
+        some = levels.view(-1, self.stages, self.bits).any(2)
+        return (some * torch.arange(1, self.stages + 1, device=levels.device)).amax(1)
 
     def dequantize(self, tokens: Tensor, depth: Tensor | None, kind: int, step: Tensor) -> Tensor:
         """tokens (N, S, K) -> quantized residual (N, D). The depth is implied by the tokens."""
