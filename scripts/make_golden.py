@@ -2,12 +2,12 @@
 
     python -m scripts.make_golden          (from the root of the repository)
     python -m scripts.make_golden MODEL    (one file made with a bundle that comes with the package)
-    python -m scripts.make_golden hidden   (those with hidden signs, of the bundles that are there)
+    python -m scripts.make_golden extended   (of entropy models 4 and 5)
 
 Every later version of the program must decode them to the same tokens, so a file that has been
-released is never rewritten: the script stops where there are any. But hidden signs have not been
-released, and may change until they are: whoever changes entropy model 4 or 5 makes their files
-again with the last of these commands, which overwrites them. The files beside them, of entropy
+released is never rewritten: the script stops where there are any. But entropy models 4 and 5 have
+not been released, and may change until they are: whoever changes them makes their files again with
+the last of these commands, which overwrites them. The files beside them, of entropy
 models 1, 2 and 3, are of programs that wrote those.
 """
 
@@ -65,7 +65,7 @@ def learned_prior(tokenizer: Tokenizer) -> Prior:
     return trained_prior(tables, CONFIDENCE)
 
 
-def with_hidden_signs() -> None:
+def of_extended_models() -> None:
     """In GOLDEN/motion a clip with a cut and a picture, in GOLDEN/generated a clip."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,9 +73,9 @@ def with_hidden_signs() -> None:
         short = write_y4m(Path(folder) / "short.y4m", two_scenes(58, 42, 8, 5))
         picture = write_y4m(Path(folder) / "picture.y4m", moving_picture(1, 35, 21))
         for source, bundle, name, quality, gop, steps in (
-            (clip, MOTION / "tiny", "hidden-clip", 75, 14, None),
-            (picture, MOTION / "tiny", "hidden-picture", 95, 14, None),
-            (short, GENERATED / "pictures", "hidden-pictures", 60, 7, 3),
+            (clip, MOTION / "tiny", "extended-clip", 75, 14, None),
+            (picture, MOTION / "tiny", "extended-picture", 95, 14, None),
+            (short, GENERATED / "pictures", "extended-pictures", 60, 7, 3),
         ):
             model = bundle.with_suffix(".safetensors")
             target = model.with_name(f"{name}.nc")
@@ -115,8 +115,8 @@ def of_model(name: str) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["hidden"]:
-        with_hidden_signs()
+    if sys.argv[1:] == ["extended"]:
+        of_extended_models()
         return
     if len(sys.argv) > 1:
         of_model(sys.argv[1])

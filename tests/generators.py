@@ -24,6 +24,17 @@ from neurocodec.entropy.generator import (
     features,
 )
 from neurocodec.entropy.integer import Activations
+from neurocodec.entropy.loop_filter import blocks_of
+from neurocodec.entropy.wiener import (
+    CHROMA_TAPS,
+    CLASSES,
+    LUMA_TAPS,
+    MAX_TAP,
+    REGION,
+    TAPS,
+    LumaFilter,
+    Wiener,
+)
 from neurocodec.train.generator_net import GeneratorNet
 
 SMALL = GeneratorConfig(channels=8, seen=4, hidden=6, blocks=1)
@@ -81,6 +92,26 @@ Latent = tuple[int, Activations, NDArray[np.int16], Ints]  # kind, features, tok
 def random_field(rng: np.random.Generator, grid: tuple[int, int]) -> Field:
     mv = rng.integers(-1023, 1024, (2, *grid, 2)) // rng.choice([1, 100])
     return Field(rng.integers(0, MODES, grid).astype(np.uint8), mv.astype(np.int16))
+
+
+def random_luma_filter(rng: np.random.Generator, grid: tuple[int, int]) -> LumaFilter:
+    count = int(rng.choice([1, 2, 9, CLASSES]))
+    which = rng.integers(0, count, CLASSES)
+    return LumaFilter(which, _random_taps(rng, count), rng.random(blocks_of(grid, REGION)) < 0.7)
+
+
+def random_wiener(rng: np.random.Generator, grid: tuple[int, int]) -> Wiener:
+    """Of a picture of (h, w) cells; mostly with filters of some planes."""
+    luma = random_luma_filter(rng, grid) if rng.random() < 0.6 else None
+    u, v = (_random_taps(rng) if rng.random() < 0.6 else None for _ in range(2))
+    return Wiener(luma, (u, v))
+
+
+def _random_taps(rng: np.random.Generator, filters: int = 0) -> Ints:
+    """Of so many filters of luma, or of one of chroma; of all sizes that there are."""
+    shape = (filters, len(TAPS)) if filters else (len(CHROMA_TAPS) + len(LUMA_TAPS),)
+    taps = np.round(rng.laplace(0, rng.choice([3, 60]), shape))
+    return np.clip(taps, -MAX_TAP, MAX_TAP).astype(np.int64)
 
 
 def random_latents(shape: TokenShape, grid: tuple[int, int], seed: int, count: int) -> list[Latent]:

@@ -48,11 +48,28 @@ class Smoothed(NamedTuple):
     offsets: tuple[list[list[int]], ...] = ((), (), ())  # type: ignore[assignment]
 
 
+class LumaTaps(NamedTuple):
+    """10.8. which: of each class the number of its filter; taps: of each filter; regions: by row,
+    of each whether it is filtered."""
+
+    which: list[int]
+    taps: list[list[int]]
+    regions: list[list[int]]
+
+
+class Corrected(NamedTuple):
+    """10.8. luma; taps of U and of V. None of a plane without."""
+
+    luma: LumaTaps | None
+    chroma: tuple[list[int] | None, list[int] | None]
+
+
 class CodedPicture(NamedTuple):
     picture: Picture
     field: Field | None
     grids: list[Latent]
     smoothed: Smoothed | None = None
+    corrected: Corrected | None = None
 
 
 # 10.1
@@ -202,6 +219,77 @@ class Filters(Tables):
         return size, out
 
 
+# 10.8
+
+DISTANCES = [1, 2, 3, 3, 2, 1, 2, 3, 3, 2, 3, 3]
+OF_LUMA = [distance - 1 for distance in DISTANCES]
+OF_CHROMA = [2 + distance for distance in (1, 2, 2, 1, 2, 2)] + [5] * 9
+
+
+class Corrections(Tables):
+    def __init__(self, h: int, w: int, decoder: RangeDecoder) -> None:
+        empty = [[[0, 0] for _ in range(12)] for _ in range(9)]
+        names = ("used", "new", "filtered", "alike", "digits")
+        super().__init__(dict.fromkeys(names, empty), decoder)
+        self.rows, self.columns = (h + 7) // 8, (w + 7) // 8
+        self.luma = [([0] * 25, [[0] * 12]) for _ in range(3)]
+        self.chroma = [[[0] * 15, [0] * 15] for _ in range(3)]
+        self.before = [[2, 2, 2] for _ in range(3)]
+        self.regions: list[list[list[int]]] = [[] for _ in range(3)]
+
+    def next(self, g: int) -> Corrected:
+        luma = None
+        if self.has(g, 0):
+            if self.group("new", 3 * g, [0])[0]:
+                self.luma[g] = self.new_luma()
+            luma = LumaTaps(*self.luma[g], self.filtered(g))
+        self.before[g][0] = int(luma is not None)
+        self.regions[g] = luma.regions if luma else []
+        chroma: list[list[int] | None] = [None, None]
+        for i in (0, 1):
+            used = self.has(g, 1 + i)
+            self.before[g][1 + i] = int(used)
+            if used:
+                if self.group("new", 3 * g + 1 + i, [0])[0]:
+                    self.chroma[g][i] = [self.tap(block) for block in OF_CHROMA]
+                chroma[i] = self.chroma[g][i]
+        return Corrected(luma, (chroma[0], chroma[1]))
+
+    def has(self, g: int, p: int) -> bool:
+        return bool(self.group("used", 3 * g + p, [self.before[g][p]])[0])
+
+    def filtered(self, g: int) -> list[list[int]]:
+        known, regions = self.regions[g], []
+        for y in range(self.rows):
+            above = [0, *(regions[-1] if regions else [0] * self.columns), 0]
+            contexts = [
+                3 * sum(above[x : x + 3]) + (known[y][x] if known else 2)
+                for x in range(self.columns)
+            ]
+            regions.append(self.group("filtered", g, contexts))
+        return regions
+
+    def new_luma(self) -> tuple[list[int], list[list[int]]]:
+        count = min(self.decoder.number(5) + 1, 25)
+        which: list[int] = []
+        for i in range(25):
+            last = which[-1] if i else 0
+            if count == 1 or self.group("alike", 0, [0])[0]:
+                which.append(last)
+            else:
+                which.append(min(self.decoder.number(len(f"{count - 1:b}")), count - 1))
+        return which, [[self.tap(block) for block in OF_LUMA] for _ in range(count)]
+
+    def tap(self, block: int) -> int:
+        n = 0
+        while n < 7 and self.group("digits", block, [n])[0]:
+            n += 1
+        if n == 0:
+            return 0
+        value = 2 ** (n - 1) + (self.decoder.number(n - 1) if n > 1 else 0)
+        return -value if self.decoder.number(1) else value
+
+
 class Gop:
     def __init__(
         self, shape: Shape, prior: dict[str, Table], width: int, height: int, frames: int,
@@ -228,6 +316,9 @@ class Gop:
         self.model = Model(shape, others, decoder, depths_by_kind=True)
         self.model.hidden = hidden
         self.filters = Filters(self.h, self.w, decoder) if shape.loop_filter else None
+        self.corrections = None
+        if shape.loop_filter and hides:
+            self.corrections = Corrections(self.h, self.w, decoder)
         self.done: dict[int, CodedPicture] = {}  # by place, in coding order
 
     def picture(self) -> CodedPicture:
@@ -235,6 +326,9 @@ class Gop:
         coded = self.predicted(picture) if picture.references else self.intra(picture)
         if self.filters:
             coded = coded._replace(smoothed=self.filters.next(not picture.references))
+        if self.corrections:
+            g = 0 if not picture.references else 1 if picture.level <= 1 else 2
+            coded = coded._replace(corrected=self.corrections.next(g))
         self.done[picture.place] = coded
         return coded
 
@@ -307,12 +401,12 @@ def decode_pictures(
     return [gop.picture() for _ in range(frames)]
 
 
-# 10.8
+# 10.9
 
 
 def hash_pictures(pictures: list[CodedPicture], shape: Shape) -> str:
     digest = hashlib.sha256()
-    for (place, references, level), field, grids, smoothed in pictures:
+    for (place, references, level), field, grids, smoothed, corrected in pictures:
         for number in (place, *references, level):
             digest.update(struct.pack("<H", number))
         if field is not None:
@@ -331,4 +425,11 @@ def hash_pictures(pictures: list[CodedPicture], shape: Shape) -> str:
                 if rows:
                     digest.update(struct.pack("<HH", len(rows), len(rows[0])))
                     digest.update(bytes(v % 256 for row in rows for v in row))
+        if corrected and corrected.luma:
+            luma = corrected.luma
+            for numbers in (luma.which, *luma.taps, *luma.regions):
+                digest.update(bytes(v % 256 for v in numbers))
+        for taps in corrected.chroma if corrected else ():
+            if taps is not None:
+                digest.update(bytes(v % 256 for v in taps))
     return digest.hexdigest()

@@ -319,3 +319,92 @@ def linear(rows: Array, side: int = 4) -> Array:
     n = rows.shape[1]
     x = np.clip((np.arange(side * n) + 0.5) / side - 0.5, 0, n - 1)
     return np.stack([np.interp(x, np.arange(n), row) for row in rows])
+
+
+# 11.6
+
+TAPS = [
+    (0, 1), (0, 2), (0, 3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1),
+    (3, 0),
+]  # fmt: skip
+
+
+CHROMA_TAPS = [(0, 1), (0, 2), (1, -1), (1, 0), (1, 1), (2, 0)]
+LUMA_TAPS = [(0, 1), (1, 0), (1, 1), (-1, 0), (-1, 1), (0, -1), (1, -1), (2, 0), (2, 1)]
+Samples = list[list[int]]
+
+
+def at(plane: Samples, y: int, x: int) -> int:
+    return plane[min(max(y, 0), len(plane) - 1)][min(max(x, 0), len(plane[0]) - 1)]
+
+
+def corrected(planes: Array, luma: Any, chroma: tuple[Ints | None, Ints | None]) -> Array:
+    """planes: (6, 4 h, 4 w), multiples of 1 / 255. luma: which, taps and regions, or None."""
+    y, u, v = (
+        np.round(x * 255).astype(int).tolist()
+        for x in (shuffle(planes[:4], 2)[0], planes[4], planes[5])
+    )
+    if luma is not None:
+        y = corrected_luma(y, luma.which, luma.taps, luma.regions)
+    uv = [
+        x if taps is None else corrected_chroma(x, y, taps)
+        for x, taps in zip((u, v), chroma, strict=True)
+    ]
+    return np.concatenate([unshuffle(np.array(y)[None] / 255, 2), np.array(uv) / 255])
+
+
+def corrected_chroma(plane: Samples, luma: Samples, taps: Ints) -> Samples:
+    out = [list(row) for row in plane]
+    for y in range(len(plane)):
+        for x in range(len(plane[0])):
+            here, beside, total = plane[y][x], luma[2 * y][2 * x], 64
+            for c, (a, b) in zip(taps[:6], CHROMA_TAPS, strict=True):
+                total += int(c) * (at(plane, y + a, x + b) + at(plane, y - a, x - b) - 2 * here)
+            for c, (a, b) in zip(taps[6:], LUMA_TAPS, strict=True):
+                total += int(c) * (at(luma, 2 * y + a, 2 * x + b) - beside)
+            out[y][x] = min(max(here + total // 128, 0), 255)
+    return out
+
+
+def corrected_luma(y: Samples, which: Ints, taps: Ints, regions: Ints) -> Samples:
+    rows, columns = len(y), len(y[0])
+
+    def of_block(i: int, j: int) -> list[int]:
+        sums = [0] * 4
+        for a in range(4 * i, 4 * i + 4):
+            for b in range(4 * j, 4 * j + 4):
+                for k, (c, d) in enumerate(((1, 0), (0, 1), (1, 1), (1, -1))):
+                    sums[k] += abs(2 * y[a][b] - at(y, a - c, b - d) - at(y, a + c, b + d))
+        return sums
+
+    count, across = rows // 4, columns // 4
+    sums = [[of_block(i, j) for j in range(across)] for i in range(count)]
+    out = [list(row) for row in y]
+    for i in range(count):
+        for j in range(across):
+            if not regions[i // 16][j // 16]:
+                continue
+            v, h, d, e = (
+                sum(
+                    sums[min(max(i + a, 0), count - 1)][min(max(j + b, 0), across - 1)][k]
+                    for a in (-1, 0, 1)
+                    for b in (-1, 0, 1)
+                )
+                for k in range(4)
+            )
+            m, least = max(v, h), min(v, h)
+            slanted = max(d, e) * least > m * min(d, e)
+            if slanted:
+                m, least = max(d, e), min(d, e)
+            q = 2 if 2 * m > 9 * least else 1 if m > 2 * least else 0
+            q += 2 if slanted and q else 0
+            own = taps[which[5 * q + sum(v + h >= bound for bound in (101, 288, 720, 1728))]]
+            turn = (0 if d < e else 2) + (0 if h < v else 1)
+            for a in range(4 * i, 4 * i + 4):
+                for b in range(4 * j, 4 * j + 4):
+                    total = 64
+                    for c, (s, t) in zip(own, TAPS, strict=True):
+                        s, t = ((s, t), (t, s), (-s, t), (t, -s))[turn]
+                        total += int(c) * (at(y, a + s, b + t) + at(y, a - s, b - t) - 2 * y[a][b])
+                    out[a][b] = min(max(y[a][b] + total // 128, 0), 255)
+    return out

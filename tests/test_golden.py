@@ -72,7 +72,7 @@ def test_tokens_of_the_motion_family(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "frames"), [("picture.nc", (35, 21), 1), ("clip.nc", (58, 42), 26)]
 )
-@pytest.mark.parametrize("signs", ["", "hidden-"])
+@pytest.mark.parametrize("signs", ["", "extended-"])
 def test_pictures_of_the_motion_family(
     name: str, size: tuple[int, int], frames: int, signs: str
 ) -> None:
@@ -85,10 +85,10 @@ def test_pictures_of_the_motion_family(
         assert np.abs(ours.y.astype(int) - theirs.y).mean() < 6
 
 
-@pytest.mark.parametrize("name", ["latents.nc", "pictures.nc", "hidden-pictures.nc"])
+@pytest.mark.parametrize("name", ["latents.nc", "pictures.nc", "extended-pictures.nc"])
 def test_tokens_with_a_generator(name: str) -> None:
     path = GENERATED / name
-    bundle = (GENERATED / name.removeprefix("hidden-")).with_suffix(".safetensors")
+    bundle = (GENERATED / name.removeprefix("extended-")).with_suffix(".safetensors")
     report = verify(path, str(bundle), tokens=True)
     assert len(report.tokens) >= 2
     assert report.tokens == GENERATED_TOKENS[name]

@@ -13,10 +13,10 @@ from neurocodec import models
 from neurocodec.bitstream.payloads import STEP_ONE, VideoGop
 from neurocodec.bitstream.reader import Reader
 from neurocodec.codec.tokens import (
+    EXTENDED_GENERATED_PICTURES,
+    EXTENDED_PICTURES,
     GENERATED_LATENTS,
     GENERATED_PICTURES,
-    HIDING_GENERATED_PICTURES,
-    HIDING_PICTURES,
     PICTURES,
     EntropyModel,
     GopEncoder,
@@ -57,6 +57,7 @@ from tests.generators import (
     random_generator,
     random_latents,
     random_parts,
+    random_wiener,
 )
 
 
@@ -250,9 +251,13 @@ def random_pictures(grid: tuple[int, int], seed: int) -> list[PictureTokens]:
     return pictures
 
 
-def with_hidden_signs(pictures: list[PictureTokens]) -> list[PictureTokens]:
-    """The same, in place, but for signs such as a file with hidden ones can say."""
-    for latent in (latent for picture in pictures for latent in picture.parts):
+def extended(pictures: list[PictureTokens], grid: tuple[int, int]) -> list[PictureTokens]:
+    """The same, changed in place: with Wiener filters, and signs such as a file with hidden ones
+    can say."""
+    rng = np.random.default_rng(len(pictures))
+    for item in pictures:
+        item.wiener = random_wiener(rng, grid)
+    for latent in (latent for item in pictures for latent in item.parts):
         for cell in latent.tokens.reshape(-1, latent.tokens[0, 0].size):
             some = np.flatnonzero(cell)
             for end in range(HIDDEN_EVERY, len(some) + 1, HIDDEN_EVERY):
@@ -266,22 +271,22 @@ def with_hidden_signs(pictures: list[PictureTokens]) -> list[PictureTokens]:
 @pytest.mark.parametrize("hides", [False, True])
 def test_pictures_that_were_encoded(grid: tuple[int, int], seed: int, hides: bool) -> None:
     prior, pictures = random_prior(PICTURE_SHAPE, seed), random_pictures(grid, seed)
-    pictures = with_hidden_signs(pictures) if hides else pictures
-    number = HIDING_PICTURES if hides else PICTURES
+    pictures = extended(pictures, grid) if hides else pictures
+    number = EXTENDED_PICTURES if hides else PICTURES
     encoder = GopEncoder(EntropyModel(number, PICTURE_SHAPE, prior), grid, 1024, STEP_ONE)
     for picture in pictures:
         encoder.add(picture)
     data = encoder.finish()
     assert_same_pictures(pictures, prior, grid, data, hides)
     hidden = HIDDEN_EVERY if hides else 0
-    model = PictureCoder(PICTURE_SHAPE, prior, grid, 21, hidden=hidden)
+    model = PictureCoder(PICTURE_SHAPE, prior, grid, 21, hidden=hidden, wieners=hides)
     coder = BitDecoder(data[8 + hides :])
     assert hash_tokens(model.code(coder) for _ in range(21)) == hash_tokens(pictures)
 
 
 def test_tokens_that_do_not_tell_their_hidden_signs_are_not_coded() -> None:
     prior, pictures = random_prior(PICTURE_SHAPE, 1), random_pictures((3, 5), 1)
-    entropy = EntropyModel(HIDING_PICTURES, PICTURE_SHAPE, prior)
+    entropy = EntropyModel(EXTENDED_PICTURES, PICTURE_SHAPE, prior)
     encoder = GopEncoder(entropy, (3, 5), 1024, STEP_ONE)
     with pytest.raises(AssertionError, match="hidden signs"):
         encoder.add(pictures[0])
@@ -322,7 +327,7 @@ def test_tokens_of_a_file_of_pictures_with_a_generator(
     source, out = write_clip(tmp_path / "in.mkv", frames, *size), tmp_path / "out.nc"
     path = with_generator(motion_bundle, tmp_path / "with.safetensors", steps)
     neurocodec.compress(source, out, model=str(path), quality=40, steps=steps)
-    assert_same_tokens(out, path, HIDING_GENERATED_PICTURES)
+    assert_same_tokens(out, path, EXTENDED_GENERATED_PICTURES)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +339,7 @@ def test_tokens_of_a_file_of_pictures_with_a_generator_of_motion(
     source, out = write_clip(tmp_path / "in.mkv", frames, *size), tmp_path / "out.nc"
     path = with_generator(motion_bundle, tmp_path / "with.safetensors", frames, SMALL_MOTION)
     neurocodec.compress(source, out, model=str(path), quality=quality)
-    assert_same_tokens(out, path, HIDING_GENERATED_PICTURES)
+    assert_same_tokens(out, path, EXTENDED_GENERATED_PICTURES)
 
 
 def with_generator(path: Path, target: Path, seed: int, config: GeneratorConfig = SMALL) -> Path:
@@ -378,7 +383,7 @@ def decode_both(
     """Tokens by the package, and the hash by the reference. hides: of pictures."""
     number = GENERATED_LATENTS
     if shape.depths_by_kind:
-        number = HIDING_GENERATED_PICTURES if hides else GENERATED_PICTURES
+        number = EXTENDED_GENERATED_PICTURES if hides else GENERATED_PICTURES
     prior, generator = random_prior(shape, seed), random_generator(shape, seed, config)
     (h, w), step = grid, step_of(seed)
     header = replace(HEADER, width=8 * w, height=8 * h, entropy_model=number)
@@ -492,8 +497,8 @@ def test_pictures_that_were_encoded_with_a_generator_of_motion(
     monkeypatch.setattr(Counts, "code", watching)
     for grid, seed, hides in (((1, 1), 0, False), ((9, 4), 2, False), ((34, 9), 5, True)):
         pictures = random_pictures(grid, seed)
-        pictures = with_hidden_signs(pictures) if hides else pictures
-        number = HIDING_GENERATED_PICTURES if hides else GENERATED_PICTURES
+        pictures = extended(pictures, grid) if hides else pictures
+        number = EXTENDED_GENERATED_PICTURES if hides else GENERATED_PICTURES
         generator, prior = (
             random_generator(PICTURE_SHAPE, seed, SMALL_MOTION), random_prior(PICTURE_SHAPE, seed)
         )  # fmt: skip

@@ -36,6 +36,7 @@ _BY_MODULE = {
     "codec/temporal_filter.py": "search",
     "codec/pictures.py": "network",
     "codec/loop_filter.py": "loop filter",
+    "codec/wiener": "loop filter",
     "codec/frames.py": "network",
     "entropy/motion": "motion entropy",
     "entropy/field": "motion entropy",

@@ -16,6 +16,7 @@ from ..entropy.field import Field, MotionMemory
 from ..entropy.loop_filter import LoopFilter
 from ..entropy.signs import HIDDEN_EVERY
 from ..entropy.structure import ANCHOR, Picture, mini_gop
+from ..entropy.wiener import NEWEST, Wiener, group_of
 from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import cell_steps
@@ -26,6 +27,7 @@ from .pictures import Box, PictureLoop, References, step_of
 from .search import search
 from .tokens import PictureTokens, kind_of
 from .wavefront import Wavefront
+from .wiener_choice import choose_wiener
 
 # Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
 # next to no PSNR. For grain there is no temporal filter
@@ -37,6 +39,7 @@ DEFAULT_TUNE, GRAIN = "balanced", "grain"
 _ANCHOR_PENALTY = 2.0
 # Of an inter picture: its references, and the motion that is suggested
 Known = tuple[References, NDArray[np.int16] | None]
+Encoded = tuple[PictureTokens, Tensor]
 
 
 class PictureEncoder(PictureLoop):
@@ -48,6 +51,7 @@ class PictureEncoder(PictureLoop):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.memory = MotionMemory()
+        self._wieners: dict[int, Wiener] = {}  # the last filters of each group of pictures
 
     def encode(self, picture: Picture, planes: Tensor) -> PictureTokens:
         """planes: (1, 6, H/2, W/2) in 0..1, of whole cells."""
@@ -55,25 +59,27 @@ class PictureEncoder(PictureLoop):
         self._take(item, decoded)
         return item
 
-    def _prepare(
-        self, picture: Picture, planes: Tensor
-    ) -> Callable[[], tuple[PictureTokens, Tensor]]:
-        known = None
+    def _prepare(self, picture: Picture, planes: Tensor) -> Callable[[], Encoded]:
+        known, last = None, self._wieners.get(group_of(picture))
         if picture.refs:
             known = self.references(picture), self.memory.suggest(picture)
-        return partial(self._encoded, picture, planes, known)
+        return partial(self._encoded, picture, planes, known, last)
 
     def _take(self, item: PictureTokens, decoded: Tensor) -> None:
         self.pictures[item.picture.display] = decoded
         if item.motion is not None:
             self.memory.remember(item.picture, item.motion, self.pictures)
+        if item.wiener is not None and item.picture.level <= NEWEST:
+            group = group_of(item.picture)
+            last = item.wiener.or_else(self._wieners.get(group, Wiener()))
+            self._wieners = {**self._wieners, group: last}
 
     @torch.inference_mode()
     def _encoded(
-        self, picture: Picture, planes: Tensor, known: Known | None
-    ) -> tuple[PictureTokens, Tensor]:
+        self, picture: Picture, planes: Tensor, known: Known | None, last: Wiener | None
+    ) -> Encoded:
         """Tokens of a picture, and what a decoder makes of them. Several threads may ask at once.
-        known: None of an intra picture."""
+        known: None of an intra picture. last: the Wiener filters before of its group."""
         step, weight = step_of(self.step, self.scales, picture), self._weight(planes)
         penalty = LAMBDA_PER_STEP2 * step**2  # squared error that a bit must save
         motion: Field | None = None
@@ -88,11 +94,16 @@ class PictureEncoder(PictureLoop):
             )
             parts = [tokens]
         loop_filter: LoopFilter | None = None
+        wiener: Wiener | None = None
         if self.tokenizer.config.loop_filter:
             loop_filter, decoded = choose(
                 decoded, planes, step, penalty, weight, not picture.refs, self.effort.smooth
             )
-        return PictureTokens(picture, motion, parts, loop_filter=loop_filter), decoded
+            wiener, decoded = choose_wiener(
+                decoded, planes, last, picture.level <= NEWEST, penalty, weight
+            )
+        item = PictureTokens(picture, motion, parts, loop_filter=loop_filter, wiener=wiener)
+        return item, decoded
 
     def _search(
         self, planes: Tensor, references: References, suggested: NDArray[np.int16] | None,
@@ -144,7 +155,7 @@ class PictureEncoder(PictureLoop):
         """In coding order. part: planes of the frames from display ``first`` on."""
         found: dict[int, PictureTokens] = {}
 
-        def take(picture: Picture, of: tuple[PictureTokens, Tensor]) -> None:
+        def take(picture: Picture, of: Encoded) -> None:
             self._take(*of)
             found[picture.display] = of[0]
 

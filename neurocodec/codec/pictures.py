@@ -41,6 +41,7 @@ from .tokens import (
     kind_of,
     scale_place,
 )
+from .wiener import corrected
 
 _REFERENCES = 3  # interpolated pictures held at once: they are 16 times as large
 _LARGE = 16384  # cells of a picture of which only the two are held that are looked at
@@ -198,6 +199,8 @@ class PictureLoop:
             )  # fmt: skip
         if item.loop_filter is not None:
             planes = apply(planes, item.loop_filter, step)
+        if item.wiener is not None:
+            planes = corrected(planes, item.wiener)
         return planes
 
     def _intra(

@@ -37,6 +37,7 @@ from ..entropy.motion_generator import MotionGenerator
 from ..entropy.schedule import MAX_STEPS
 from ..entropy.signs import HIDDEN_EVERY
 from ..entropy.structure import Picture, StructureModel
+from ..entropy.wiener import Wiener, WienerModel, group_of
 from ..tokenizer.config import (
     BASE_SCALE,
     BETWEEN,
@@ -49,10 +50,10 @@ from ..tokenizer.config import (
 Grid = tuple[int, int]  # rows and columns of cells
 LATENTS, PICTURES = 0, 1  # entropy models: of the families magvit2 and motion,
 GENERATED_LATENTS, GENERATED_PICTURES = 2, 3  # and the same with a generator;
-HIDING_PICTURES, HIDING_GENERATED_PICTURES = 4, 5  # and with hidden signs
+EXTENDED_PICTURES, EXTENDED_GENERATED_PICTURES = 4, 5  # and with hidden signs and Wiener filters
 OF_LATENTS = (LATENTS, GENERATED_LATENTS)
-OF_PICTURES = (PICTURES, GENERATED_PICTURES, HIDING_PICTURES, HIDING_GENERATED_PICTURES)
-WITH_GENERATOR = (GENERATED_LATENTS, GENERATED_PICTURES, HIDING_GENERATED_PICTURES)
+OF_PICTURES = (PICTURES, GENERATED_PICTURES, EXTENDED_PICTURES, EXTENDED_GENERATED_PICTURES)
+WITH_GENERATOR = (GENERATED_LATENTS, GENERATED_PICTURES, EXTENDED_GENERATED_PICTURES)
 SCALE_ONE = 64  # of the scales
 MASKING_ONE = 128  # of masking
 # quantizer steps relative to the GOP's: of an intra picture's base's base, of its base, then of the
@@ -75,13 +76,15 @@ class LatentTokens:
 class PictureTokens:
     """motion: None of an intra picture. parts: of an intra picture those of its base's base, its
     base and itself; else of itself alone. kept: displays of the pictures that later ones may refer
-    to. loop_filter: None where the model has none."""
+    to. loop_filter: None where the model has none. wiener: None where the entropy model has
+    none."""
 
     picture: Picture
     motion: Field | None
     parts: list[LatentTokens]
     kept: tuple[int, ...] = ()
     loop_filter: LoopFilter | None = None
+    wiener: Wiener | None = None
 
 
 Tokens = LatentTokens | PictureTokens
@@ -135,9 +138,9 @@ class EntropyModel:
         return self.number in OF_PICTURES
 
     @property
-    def hides(self) -> bool:
-        """Whether signs may be hidden."""
-        return self.number in (HIDING_PICTURES, HIDING_GENERATED_PICTURES)
+    def extended(self) -> bool:
+        """Whether signs may be hidden, and pictures have Wiener filters."""
+        return self.number in (EXTENDED_PICTURES, EXTENDED_GENERATED_PICTURES)
 
     def coder(
         self, grid: Grid, frames: int, step: int, scales: tuple[int, ...], steps: int,
@@ -150,7 +153,9 @@ class EntropyModel:
         if self.generator is not None:
             generated = Generated(self.generator, steps, step, scales)
         if self.of_pictures:
-            return PictureCoder(self.shape, self.prior, grid, frames, generated, hidden)
+            return PictureCoder(
+                self.shape, self.prior, grid, frames, generated, hidden, self.extended
+            )
         return LatentCoder(self.shape, self.prior, grid, frames, generated)
 
 
@@ -222,12 +227,14 @@ class PictureCoder:
 
     def __init__(
         self, shape: TokenShape, prior: Prior, grid: Grid, frames: int,
-        generated: Generated | None = None, hidden: int = 0,
+        generated: Generated | None = None, hidden: int = 0, wieners: bool = False,
     ) -> None:  # fmt: skip
-        """As :meth:`EntropyModel.coder`."""
+        """As :meth:`EntropyModel.coder`. wieners: whether Wiener filters are coded, too, where the
+        model has a loop filter."""
         self._grids, self._generated, self._shape = grids_of(grid), generated, shape
         self._structure = StructureModel(frames)
         self._filters = LoopFilterModel(grid) if shape.loop_filter else None
+        self._wieners = WienerModel(grid) if shape.loop_filter and wieners else None
         self.motion_generator = None
         if generated is None:
             self.tokens = TokenModel(shape, prior)
@@ -278,7 +285,10 @@ class PictureCoder:
             wanted = tokens.loop_filter if tokens else None
             assert tokens is None or wanted is not None
             loop_filter = self._filters.code(coder, not picture.refs, wanted)
-        return tokens or PictureTokens(picture, motion, parts, kept, loop_filter)
+        wiener = None
+        if self._wieners is not None:
+            wiener = self._wieners.code(coder, group_of(picture), tokens.wiener if tokens else None)
+        return tokens or PictureTokens(picture, motion, parts, kept, loop_filter, wiener)
 
     def _motion(self, coder: BitCoder, picture: Picture, given: Field | None) -> Field:
         grid, distances = self._grids[-1], distances_of(picture)
@@ -334,10 +344,10 @@ class GopEncoder:
         """frames: the most that the GOP may have. masking: of pictures, 0..255, for their decoder.
         The rest as of ``EntropyModel.coder``; where signs may be hidden, they are."""
         self._coder = BitEncoder()
-        hidden = HIDDEN_EVERY if entropy.hides else 0
+        hidden = HIDDEN_EVERY if entropy.extended else 0
         self._model = entropy.coder(grid, frames, step, scales, steps, hidden)
         self._head = bytes([*scales, masking]) if entropy.of_pictures else b""
-        if entropy.hides:
+        if entropy.extended:
             self._head += bytes([hidden])
         if entropy.generator is not None:
             self._head += bytes([steps])
@@ -357,7 +367,7 @@ def picture_head(gop: VideoGop) -> tuple[tuple[int, ...], int]:
 
 def hidden_of(gop: VideoGop, entropy: EntropyModel) -> int:
     """Of how many levels one has a hidden sign in a GOP; 0: none."""
-    return next(iter(gop.tokens[_PICTURE_HEAD:]), 0) if entropy.hides else 0
+    return next(iter(gop.tokens[_PICTURE_HEAD:]), 0) if entropy.extended else 0
 
 
 def decode_tokens(header: Header, gop: VideoGop, entropy: EntropyModel) -> Iterator[Tokens]:
@@ -365,7 +375,7 @@ def decode_tokens(header: Header, gop: VideoGop, entropy: EntropyModel) -> Itera
     pictures = entropy.of_pictures
     scales = picture_head(gop)[0] if pictures else ()
     hidden, steps = hidden_of(gop, entropy), DEFAULT_STEPS
-    at = (_PICTURE_HEAD if pictures else 0) + int(entropy.hides)
+    at = (_PICTURE_HEAD if pictures else 0) + int(entropy.extended)
     if entropy.generator is not None:
         steps = min(max(gop.tokens[at : at + 1].ljust(1, b"\1")[0], 1), MAX_STEPS)
         at += 1
@@ -381,7 +391,9 @@ def hash_tokens(items: Iterable[Tokens]) -> str:
     """SHA-256 over what each item holds, little-endian: of a picture its display, references and
     level as uint16, its modes as uint8 and its vectors as int16; of each latent frame its depths as
     uint16, its transforms, where it has any, as uint8 and its tokens as int16; of a picture with a
-    loop filter at last its strengths, whether it is wide, and its blocks, as uint8."""
+    loop filter its strengths, whether it is wide, and its blocks, as uint8, and its offsets; of one
+    with Wiener filters at last that of each class of luma as uint8, taps as int8, regions as uint8,
+    and taps of U and of V as int8."""
     digest = hashlib.sha256()
     for item in items:
         parts = [item]
@@ -405,4 +417,13 @@ def hash_tokens(items: Iterable[Tokens]) -> str:
                 if offsets is not None:
                     digest.update(np.array(offsets.shape, "<u2").tobytes())
                     digest.update(offsets.astype("i1").tobytes())
+        if isinstance(item, PictureTokens) and item.wiener is not None:
+            by = item.wiener
+            if by.luma is not None:
+                digest.update(by.luma.which.astype("u1").tobytes())
+                digest.update(by.luma.taps.astype("i1").tobytes())
+                digest.update(by.luma.regions.astype("u1").tobytes())
+            for taps in by.chroma:
+                if taps is not None:
+                    digest.update(taps.astype("i1").tobytes())
     return digest.hexdigest()

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from ..codec.tokens import (
+    EXTENDED_GENERATED_PICTURES,
+    EXTENDED_PICTURES,
     GENERATED_LATENTS,
-    HIDING_GENERATED_PICTURES,
-    HIDING_PICTURES,
     LATENTS,
     OF_LATENTS,
     OF_PICTURES,
@@ -133,7 +133,7 @@ class Bundle:
             entropy = "adaptive" if self.generator_config is None else "generator"
         generated = entropy == "generator"
         if self.is_motion:
-            return HIDING_GENERATED_PICTURES if generated else HIDING_PICTURES
+            return EXTENDED_GENERATED_PICTURES if generated else EXTENDED_PICTURES
         return GENERATED_LATENTS if generated else LATENTS
 
     def entropy(self, number: int) -> EntropyModel:

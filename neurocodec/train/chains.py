@@ -21,12 +21,13 @@ from torch import Tensor
 
 from ..codec.gop_stream import GopStream
 from ..codec.lookahead import thumbnail
-from ..codec.picture_encoder import DEFAULT_TUNE, TUNES, Known, PictureEncoder
+from ..codec.picture_encoder import DEFAULT_TUNE, TUNES, Encoded, Known, PictureEncoder
 from ..codec.pictures import References, step_of
 from ..codec.tokens import DEFAULT_SCALES, PictureTokens, before_of, kind_of
 from ..entropy.adaptive import Before
 from ..entropy.field import Field, align_before
 from ..entropy.structure import Picture
+from ..entropy.wiener import Wiener
 from ..threads import ahead
 from ..tokenizer.config import BETWEEN, INTER, SPATIAL_STRIDE, step_of_quality
 from ..tokenizer.motion_model import MotionTokenizer
@@ -78,9 +79,9 @@ class _Recorder(PictureEncoder):
         return self.last
 
     def _encoded(
-        self, picture: Picture, planes: Tensor, known: Known | None
-    ) -> tuple[PictureTokens, Tensor]:
-        item, decoded = super()._encoded(picture, planes, known)
+        self, picture: Picture, planes: Tensor, known: Known | None, last: Wiener | None
+    ) -> Encoded:
+        item, decoded = super()._encoded(picture, planes, known, last)
         if item.motion is not None and picture.display in self.wanted:
             assert self.last is not None
             first, second = picture.pair

@@ -14,9 +14,9 @@ from neurocodec.bitstream.writer import Writer
 from neurocodec.codec.compress import compress
 from neurocodec.codec.decompress import decompress
 from neurocodec.codec.tokens import (
+    EXTENDED_GENERATED_PICTURES,
+    EXTENDED_PICTURES,
     GENERATED_LATENTS,
-    HIDING_GENERATED_PICTURES,
-    HIDING_PICTURES,
     LATENTS,
     OF_PICTURES,
 )
@@ -57,8 +57,8 @@ def test_entropy_models_agree_on_the_tokens(
         out = tmp_path / f"{entropy}-{steps}.nc"
         given = None if entropy == "adaptive" else steps
         compress(clip, out, entropy=entropy, steps=given, **options)  # type: ignore[arg-type]
-        adaptive = HIDING_PICTURES if motion else LATENTS
-        generated = HIDING_GENERATED_PICTURES if motion else GENERATED_LATENTS
+        adaptive = EXTENDED_PICTURES if motion else LATENTS
+        generated = EXTENDED_GENERATED_PICTURES if motion else GENERATED_LATENTS
         assert entropy_model(out) == (adaptive if entropy == "adaptive" else generated)
         if entropy != "adaptive":
             assert {data[9 if motion else 0] for data in payloads(out)} == {steps}
@@ -116,7 +116,7 @@ def test_a_bundle_without_a_generator_is_refused(
     assert str(model) in str(refused.value)
     assert not out.exists()
     compress(clip, out, model=str(model), gop=5, effort="fast")
-    generated = {LATENTS: GENERATED_LATENTS, HIDING_PICTURES: HIDING_GENERATED_PICTURES}
+    generated = {LATENTS: GENERATED_LATENTS, EXTENDED_PICTURES: EXTENDED_GENERATED_PICTURES}
     other = with_entropy_model(out, tmp_path / "other.nc", generated[entropy_model(out)])
     for use in (
         lambda: verify(other, str(model), tokens=True),

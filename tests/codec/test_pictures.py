@@ -21,7 +21,7 @@ from neurocodec.codec.frames import crop_planes, pad_planes
 from neurocodec.codec.picture_encoder import DEFAULT_TUNE, TUNES, PictureEncoder
 from neurocodec.codec.tokens import (
     DEFAULT_SCALES,
-    HIDING_PICTURES,
+    EXTENDED_PICTURES,
     PictureTokens,
     decode_tokens,
     hash_tokens,
@@ -160,7 +160,7 @@ def test_the_decoder_has_what_the_encoder_has(
 def test_a_scene_cut_starts_a_gop(compressed: Path, frames: list[Frame]) -> None:
     with Reader(compressed) as reader:
         found = [reader.read_gop(gop) for gop in reader.gops]
-        assert reader.header.entropy_model == HIDING_PICTURES
+        assert reader.header.entropy_model == EXTENDED_PICTURES
         assert reader.header.gop_frames == 9
         assert reader.frames == len(frames)
     assert [gop[0].frames for gop in found if gop] == [9, 9, 2, 6]
