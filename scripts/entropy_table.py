@@ -30,6 +30,7 @@ from neurocodec.entropy.loop_filter import LoopFilterModel
 from neurocodec.entropy.motion import MotionModel
 from neurocodec.entropy.motion_generator import MotionGenerator
 from neurocodec.entropy.schedule import steps_of
+from neurocodec.entropy.wiener import WienerModel
 
 SCHEDULES = (1, 2, 4, 8)
 Found = dict[Any, list[float]]  # bits, and how many there were, by what
@@ -59,7 +60,8 @@ class Measuring:
     def __enter__(self) -> None:
         for motion in (MotionModel, MotionGenerator):
             self._measure(motion, "code_field", lambda *_: ("motion",))
-        self._measure(LoopFilterModel, "code", lambda *_: ("loop filter",))
+        for filters in (LoopFilterModel, WienerModel):
+            self._measure(filters, "code", lambda *_: ("loop filter",))
         for tokens in (TokenModel, GeneratorModel):
             self._measure(tokens, "code", lambda *_: ("tokens and depths",))
         self._measure(
@@ -68,7 +70,7 @@ class Measuring:
         )  # fmt: skip
         self._measure(
             GeneratorModel, "_code_levels", lambda _, kind, stage, *rest: ("stage", stage),
-            lambda _, kind, stage, level, contexts: level.size,
+            lambda _, kind, stage, levels, cells, contexts: len(cells) * levels.shape[-1],
         )  # fmt: skip
         grid = [(0, 0)]
         code = GeneratorModel.code
