@@ -124,14 +124,20 @@ def sort_blocks(
             for column in range(columns):
                 for i in range(SIDE):
                     sums[k, row + 1, column + 1] += found[k, SIDE * column + i]
-    sums[:, 0], sums[:, -1] = sums[:, 1], sums[:, -2]
-    sums[:, :, 0], sums[:, :, -1] = sums[:, :, 1], sums[:, :, -2]
+    for k in range(4):
+        for column in range(columns + 2):
+            sums[k, 0, column], sums[k, -1, column] = sums[k, 1, column], sums[k, -2, column]
+        for row in range(rows + 2):
+            sums[k, row, 0], sums[k, row, -1] = sums[k, row, 1], sums[k, row, -2]
     classes, turns = np.empty((rows, columns), np.int64), np.empty((rows, columns), np.int64)
     around = np.empty(4, np.int64)
     for row in range(rows):
         for column in range(columns):
             for k in range(4):
-                around[k] = sums[k, row : row + 3, column : column + 3].sum()
+                around[k] = 0
+                for i in range(3):
+                    for j in range(3):
+                        around[k] += sums[k, row + i, column + j]
             upright, level, falling, rising = around
             straight, slanted = max(upright, level), max(falling, rising)
             least, least_slanted = min(upright, level), min(falling, rising)

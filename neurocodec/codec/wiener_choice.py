@@ -164,7 +164,7 @@ def _choose_luma(
                 part = slice(begins[k], begins[k + 1])
                 squares[k] += rows[part].T @ rows[part]
                 products[k] += rows[part].T @ errors[part]
-        which, taps, bits = _merged(squares, products, _SHARE * penalty, _TAP_BITS)
+        which, taps, bits = _merged(squares, products, _SHARE * penalty)
         tried(which, taps, _SHARE * bits)
     return best, of_best
 
@@ -285,50 +285,69 @@ def _cost(
     return total
 
 
-@compiled
 def _merged(
+    squares: NDArray[np.float64], products: NDArray[np.float64], penalty: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Filters for the classes: which each class has, taps, and their bits."""
+    own, taps = _merge(squares.copy(), products.copy(), penalty, _TAP_BITS)
+    numbers, which = np.unique(own, return_inverse=True)
+    kept = taps[numbers]
+    bits = _TAP_BITS[np.abs(kept)].sum() + len(own) * _WHICH_BITS * math.log2(len(numbers))
+    return which, kept, float(bits)
+
+
+@compiled
+def _merge(
     squares: NDArray[np.float64], products: NDArray[np.float64], penalty: float,
     tap_bits: NDArray[np.float64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:  # fmt: skip
-    """Filters for the classes, the two that lose least by it becoming one as long as that pays or
-    more than one is left. Returns which each class has, taps, and their bits."""
-    squares, products = squares.copy(), products.copy()
-    n = len(products)
-    taps = np.empty((n, len(TAPS)), np.int64)
-    costs, loss = np.empty(n), np.full((n, n), np.inf)
-    own = np.arange(n)  # the filter of each class
-    there = np.ones(n, np.bool_)
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+    """Of filters for the classes the two that lose least by it become one, until one is left. Of
+    all that there were on the way, those that cost least: the number of each class's, and taps."""
+    n, width = products.shape
+    taps, best_taps = np.empty((n, width), np.int64), np.empty((n, width), np.int64)
+    own, best_own = np.arange(n), np.arange(n)
+    costs, loss, there = np.empty(n), np.empty((n, n)), np.ones(n, np.bool_)
+    square, product = np.empty((width, width)), np.empty(width)
     for i in range(n):
         taps[i] = _solved(squares[i], products[i])
         costs[i] = _cost(squares[i], products[i], taps[i], penalty, tap_bits)
-    best_own, best_taps, least = own.copy(), taps.copy(), np.inf
+    least = np.inf
     changed = n  # the filter whose pairs are to be looked at; n: all
     for left in range(n, 0, -1):
-        total = costs[there].sum() + penalty * n * _WHICH_BITS * math.log2(left)
+        total = penalty * n * _WHICH_BITS * math.log2(left)
+        for i in range(n):
+            if there[i]:
+                total += costs[i]
         if total < least:
-            best_own, best_taps, least = own.copy(), taps.copy(), total
+            least = total
+            for i in range(n):
+                best_own[i] = own[i]
+                for k in range(width):
+                    best_taps[i, k] = taps[i, k]
+        first, second, smallest = 0, 0, np.inf
         for i in range(n):
             for j in range(i):
-                if there[i] and there[j] and changed in (n, i, j):
-                    square, product = squares[i] + squares[j], products[i] + products[j]
-                    both = _solved(square, product)
-                    cost = _cost(square, product, both, penalty, tap_bits)
+                if not (there[i] and there[j]):
+                    continue
+                if changed in (n, i, j):
+                    for k in range(width):
+                        product[k] = products[i, k] + products[j, k]
+                        for m in range(width):
+                            square[k, m] = squares[i, k, m] + squares[j, k, m]
+                    cost = _cost(square, product, _solved(square, product), penalty, tap_bits)
                     loss[i, j] = cost - costs[i] - costs[j]
+                if loss[i, j] < smallest:
+                    first, second, smallest = i, j, loss[i, j]
         if left == 1:
             break
-        where = int(np.argmin(loss))
-        i, j = where // n, where % n
-        squares[j] += squares[i]
-        products[j] += products[i]
-        taps[j] = _solved(squares[j], products[j])
-        costs[j] = _cost(squares[j], products[j], taps[j], penalty, tap_bits)
-        there[i], changed = False, j
-        loss[i], loss[:, i] = np.inf, np.inf
-        own[own == i] = j
-    numbers, bits = np.unique(best_own), n * 0.0
-    which = np.searchsorted(numbers, best_own)
-    kept = best_taps[numbers]
-    for row in kept:
-        for tap in row:
-            bits += tap_bits[abs(tap)]
-    return which, kept, bits + n * _WHICH_BITS * math.log2(len(numbers))
+        for k in range(width):
+            products[second, k] += products[first, k]
+            for m in range(width):
+                squares[second, k, m] += squares[first, k, m]
+        taps[second] = _solved(squares[second], products[second])
+        costs[second] = _cost(squares[second], products[second], taps[second], penalty, tap_bits)
+        there[first], changed = False, second
+        for i in range(n):
+            if own[i] == first:
+                own[i] = second
+    return best_own, best_taps
