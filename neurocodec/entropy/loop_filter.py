@@ -81,7 +81,7 @@ class LoopFilterModel:
             wanted = given.strengths[plane] if given else 0
             known = before.strengths[plane]
             block, most = kind * _PLANES + plane, STRENGTHS - 1
-            found.append(_code_unary(coder, self._strengths, block, known * most, wanted, most))
+            found.append(code_unary(coder, self._strengths, block, known * most, wanted, most))
         blocks, wide = np.zeros(self._size, np.bool_), False
         if found[0]:
             # what the picture before had, where it had a choice
@@ -116,9 +116,7 @@ class LoopFilterModel:
 
     def _code_offsets(self, coder: BitCoder, plane: int, given: Offsets | None) -> Offsets | None:
         choices, known = len(OFFSET_BLOCKS), self._known_sizes[plane]
-        size = _code_unary(
-            coder, self._sizes, plane, known * choices, self._size_of(given), choices
-        )
+        size = code_unary(coder, self._sizes, plane, known * choices, self._size_of(given), choices)
         self._known_sizes[plane] = size
         if not size:
             return None
@@ -146,7 +144,7 @@ class LoopFilterModel:
         return out
 
 
-def _code_unary(
+def code_unary(
     coder: BitCoder, counts: Counts, block: int, first: int, wanted: int, limit: int
 ) -> int:
     """A number: as many bits of 1, and a 0 behind them unless it is the limit, in contexts from the

@@ -121,7 +121,7 @@ class StructureModel:
         if picture is not None and picture.level == ANCHOR:
             wanted = min(max(picture.display - self._anchor, 1), MAX_MINI_GOP)
         if _code_bit(coder, wanted != self._length, self._lengths):
-            self._length = _code_number(coder, wanted - 1, _LENGTH_BITS) + 1
+            self._length = code_number(coder, wanted - 1, _LENGTH_BITS) + 1
         length = min(self._length, max(left, 1))
         waiting = mini_gop(self._before, self._anchor, length)[::-1]
         self._waiting = [p for p in waiting if p.display not in self._done]
@@ -130,11 +130,11 @@ class StructureModel:
 
 
 def _code_picture(coder: BitCoder, picture: Picture) -> Picture:
-    display = _code_number(coder, picture.display, _DISPLAY_BITS)
-    count = min(_code_number(coder, len(picture.refs), _COUNT_BITS), 2)
+    display = code_number(coder, picture.display, _DISPLAY_BITS)
+    count = min(code_number(coder, len(picture.refs), _COUNT_BITS), 2)
     refs = (*picture.refs, 0, 0)[:count]
-    refs = tuple(_code_number(coder, r, _DISPLAY_BITS) for r in refs)
-    level = min(_code_number(coder, picture.level, _LEVEL_BITS), MAX_LEVEL)
+    refs = tuple(code_number(coder, r, _DISPLAY_BITS) for r in refs)
+    level = min(code_number(coder, picture.level, _LEVEL_BITS), MAX_LEVEL)
     return Picture(display, refs, level)
 
 
@@ -142,7 +142,7 @@ def _code_bit(coder: BitCoder, bit: bool, table: Counts) -> bool:
     return bool(table.code(coder, np.array([bit], np.int32), 0, np.zeros(1, np.int64))[0])
 
 
-def _code_number(coder: BitCoder, number: int, digits: int) -> int:
-    """Raw, most significant bit first."""
+def code_number(coder: BitCoder, number: int, digits: int) -> int:
+    """Raw, most significant bit first; 0 if it has no digits."""
     bits = (number >> np.arange(digits - 1, -1, -1)) & 1
-    return int("".join(map(str, code_raw(coder, bits.astype(np.int32)))), 2)
+    return int("0" + "".join(map(str, code_raw(coder, bits.astype(np.int32)))), 2)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .binary import BitCoder, Counts, Ints, code_raw
-from .loop_filter import blocks_of
-from .structure import ANCHOR, Picture
+from .binary import BitCoder, Counts, Ints
+from .loop_filter import blocks_of, code_unary
+from .structure import ANCHOR, Picture, code_number
 
 CLASSES = 25  # of blocks of 4x4 samples of luma
 REGION = 8  # cells on each side of a region of luma that is filtered or not
@@ -149,7 +149,7 @@ class WienerModel:
     def _code_taps(self, coder: BitCoder, given: LumaFilter | None) -> tuple[Ints, Ints]:
         """New ones of luma, and which of them each class has."""
         count = len(given.taps) if given else 1
-        count = min(_code_number(coder, count - 1, _COUNT_BITS) + 1, CLASSES)
+        count = min(code_number(coder, count - 1, _COUNT_BITS) + 1, CLASSES)
         which = np.zeros(CLASSES, np.int64)
         bits = (count - 1).bit_length()
         for i in range(CLASSES if count > 1 else 0):
@@ -157,7 +157,7 @@ class WienerModel:
             if _code_bit(coder, self._alike, 0, 0, wanted == before):
                 which[i] = before
             else:
-                which[i] = min(_code_number(coder, wanted, bits), count - 1)
+                which[i] = min(code_number(coder, wanted, bits), count - 1)
         taps = given.taps if given else np.zeros((count, len(TAPS)), np.int64)
         return which, np.stack([self._code_row(coder, _DISTANCES, row) for row in taps])
 
@@ -165,26 +165,14 @@ class WienerModel:
         """Taps of a filter, of which each has contexts of its sort."""
         out = np.zeros(len(sorts), np.int64)
         for i, sort in enumerate(sorts):
-            size, digits = abs(int(wanted[i])), 0
-            while digits < _DIGITS and _code_bit(
-                coder, self._digits, sort, digits, size.bit_length() > digits
-            ):
-                digits += 1
+            size = abs(int(wanted[i]))
+            digits = code_unary(coder, self._digits, sort, 0, size.bit_length(), _DIGITS)
             if digits:
                 first = 1 << (digits - 1)
-                out[i] = first + _code_number(coder, size - first, digits - 1)
-                out[i] *= 1 - 2 * _code_number(coder, int(wanted[i] < 0), 1)
+                out[i] = first + code_number(coder, size - first, digits - 1)
+                out[i] *= 1 - 2 * code_number(coder, int(wanted[i] < 0), 1)
         return out
 
 
 def _code_bit(coder: BitCoder, table: Counts, block: int, context: int, wanted: bool) -> bool:
     return bool(table.code(coder, np.array([wanted], np.int32), block, np.array([context]))[0])
-
-
-def _code_number(coder: BitCoder, value: int, bits: int) -> int:
-    """Raw bits, the most significant first."""
-    wanted = np.array([value >> i & 1 for i in range(bits - 1, -1, -1)], np.int32)
-    out = 0
-    for bit in code_raw(coder, wanted).tolist():
-        out = 2 * out + bit
-    return out
