@@ -21,7 +21,7 @@ from ..entropy.field import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import predict
-from ..tokenizer.motion_inference import Buffer, FastPictureCodec
+from ..tokenizer.motion_inference import Convolutions, FastPictureCodec
 from ..tokenizer.motion_model import (
     MotionTokenizer,
     PictureCodec,
@@ -82,6 +82,7 @@ class PictureLoop:
 
     hidden = 0  # see LevelLFQ.quantize
     alone = False  # whether each picture is to be made before the next one is begun
+    threads: int | None = None  # of the networks of a picture; None: as many as torch has
 
     def __init__(
         self, tokenizer: MotionTokenizer, grid: Grid, step: float, scales: tuple[int, ...],
@@ -93,7 +94,7 @@ class PictureLoop:
         self.pictures: dict[int, Tensor] = {}  # decoded planes, by display
         self._references: dict[int, QuarterPixels] = {}  # of the pictures used last
         self._fast: dict[PictureCodec, FastPictureCodec] = {}
-        self._buffer = Buffer()
+        self._convolutions: Convolutions | None = None
 
     @property
     def large(self) -> bool:
@@ -162,8 +163,11 @@ class PictureLoop:
 
     def _networks(self, kind: int) -> FastPictureCodec:
         slow = self.tokenizer.networks(kind)
+        if self._convolutions is None:
+            threads = self.threads or torch.get_num_threads()
+            self._convolutions = Convolutions(self.device, threads)
         if slow not in self._fast:
-            self._fast[slow] = FastPictureCodec(slow, self.device, self._buffer)
+            self._fast[slow] = FastPictureCodec(slow, self._convolutions)
         return self._fast[slow]
 
     def quantize(self, z: Tensor, kind: int, steps: Tensor, grid: Grid) -> LatentTokens:

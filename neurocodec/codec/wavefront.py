@@ -39,6 +39,7 @@ class Wavefront(Generic[G, R]):
         loop. Both are called by the thread that calls this."""
         self._loop, self._prepare, self._take = loop, prepare, take
         self.workers = workers_for(loop)
+        loop.threads = max(1, torch.get_num_threads() // self.workers)
         self._pool = ThreadPoolExecutor(self.workers) if self.workers > 1 else None
         self._waiting: list[tuple[Picture, G]] = []
         self._running: dict[Future[R], Picture] = {}

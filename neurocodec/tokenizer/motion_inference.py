@@ -2,16 +2,14 @@
 
 The same sums as in ``motion_model.py``: channels are last, and those of the four or sixteen pixels
 that become one are in an order in which they are copied in whole runs; kernels are rearranged for
-it once. Convolutions are in bf16 where that is fast, everything else in float32.
+it once. Convolutions are in bf16 where that is fast, everything else in float32, and those by 3x3
+then by Winograd's algorithm on a CPU.
 
 Planes are (H/2, W/2, 6) here, cells (h w, D), and steps and conditions (h, w, ...) of cells, or
 (1, 1, ...) where they are the same everywhere.
 """
 
 from __future__ import annotations
-
-import math
-import threading
 
 import numpy as np
 import torch
@@ -21,91 +19,126 @@ from torch import Tensor, nn
 
 from ..compiled import compiled
 from ..device import has_fast_bf16
+from . import winograd
+from .buffer import Buffer
 from .config import KINDS
 from .motion_model import PictureCodec, ResBlock
+from .winograd import Winograd, activated
 
 _PLANES = 6
+_CELL = 4  # samples of planes along a cell
 _CONDITION = 1 + KINDS
-Kernel = tuple[Tensor, Tensor]  # weight and bias
+Floats = NDArray[np.float32]
+_VECTOR = 8  # channels are made a multiple of it
+Kernel = winograd.Kernel | tuple[Tensor, Tensor]  # weight and bias
 
 
-class Buffer:
-    """Memory for what convolutions read, one at a time in each thread: grown to the largest, and
-    never given back, for fresh memory of this size costs more than the copying into it."""
+class Convolutions:
+    """Of pictures (H, W, C), contiguous; the kernel's inputs may be fewer than those there are."""
 
-    def __init__(self) -> None:
-        self._of_thread = threading.local()
+    def __init__(self, device: torch.device, threads: int = 1) -> None:
+        """threads: of each, where they are ours."""
+        self.device = device
+        self.dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
+        self._buffer = Buffer()
+        ours = device.type == "cpu" and self.dtype == torch.float32
+        self._winograd = Winograd(threads) if ours else None
 
-    def __call__(self, size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Contiguous, of this size, and holding anything. What it gave before is overwritten."""
-        count = math.prod(size)
-        memory: Tensor | None = getattr(self._of_thread, "memory", None)
-        if memory is None or memory.numel() < count:
-            memory = self._of_thread.memory = torch.empty(count, dtype=dtype, device=device)
-        return memory[:count].view(size)
+    def buffer(self, h: int, w: int, channels: int) -> Tensor:
+        """What a convolution of so many inputs reads, to be filled: its memory is used again. There
+        are channels behind them, which are 0, for vectors of processors."""
+        x = self._buffer((h, w, _padded(channels)), self.dtype, self.device)
+        x[..., channels:] = 0
+        return x
+
+    def kernel(
+        self, conv: nn.Module, inputs: Tensor | None = None, outputs: Tensor | None = None
+    ) -> Kernel:
+        """Of a layer, with its channels in another order. inputs: given where they come from a
+        ``buffer``."""
+        assert isinstance(conv, nn.Conv2d)
+        weight, bias = conv.weight.detach(), conv.bias
+        assert bias is not None
+        bias = bias.detach()
+        if inputs is not None:
+            weight = weight[:, inputs]
+            weight = F.pad(weight, (0, 0, 0, 0, 0, _padded(len(inputs)) - len(inputs)))
+        if outputs is not None:
+            weight, bias = weight[outputs], bias[outputs]
+        if self._winograd is not None and weight.shape[2] == 3:
+            return winograd.Kernel(weight, bias)
+        weight = weight.to(self.device, self.dtype, memory_format=torch.channels_last)
+        return weight, bias.to(self.device, self.dtype)
+
+    def __call__(
+        self, x: Tensor, kernel: Kernel, silu: bool = False, added: Tensor | None = None
+    ) -> Tensor:
+        """(H, W, C'), contiguous. silu: of the outputs; or added: to them."""
+        if isinstance(kernel, winograd.Kernel):
+            assert self._winograd is not None
+            return self._winograd(x, kernel, silu=silu, added=added)
+        weight, bias = kernel
+        out = F.conv2d(x.permute(2, 0, 1)[None], weight, bias, padding=weight.shape[2] // 2)
+        out = out[0].permute(1, 2, 0).contiguous()
+        if silu:
+            return F.silu(out, inplace=True)
+        return out if added is None else out.add_(added)
+
+    def silu(self, x: Tensor) -> Tensor:
+        return F.silu(x) if self._winograd is None else activated(x)
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // _VECTOR) * _VECTOR
 
 
 class FastPictureCodec:
     """Context, encoder and decoder of one set of kinds, for one picture at a time."""
 
-    def __init__(self, codec: PictureCodec, device: torch.device, buffer: Buffer) -> None:
-        """buffer: several sets of kinds may share it."""
-        self._dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
-        self._device, c = device, codec.config.context
+    def __init__(self, codec: PictureCodec, convolutions: Convolutions) -> None:
+        """convolutions: several sets of kinds may share them."""
+        self._conv, device, c = convolutions, convolutions.device, codec.config.context
         self._c, self._d = c, codec.config.latent_dim
         planes, features, cells = (_runs(n, k) for n, k in ((6, 2), (c, 2), (6, 4)))
         condition = torch.arange(_CONDITION)
         context, decoder = codec.context, codec.decoder
-        self._stem = self._kernel(context.stem, _joined(planes, planes, condition))
+        self._stem = convolutions.kernel(context.stem, _joined(planes, planes, condition))
         self._blocks = [self._block(block) for block in context.blocks]
-        self._predicted = self._kernel(context.out, None, planes)
+        self._predicted = convolutions.kernel(context.out, None, planes)
         self._analysis = codec.encoder.analysis.to(device)[:, cells].contiguous()
         synthesis = (decoder.synthesis + decoder.correction).to(device)
         self._synthesis = synthesis[cells].contiguous()
-        self._cells = self._kernel(
+        self._cells = convolutions.kernel(
             decoder.stem, _joined(torch.arange(self._d), features, condition)
         )
         self._cell_blocks = [self._block(block) for block in decoder.blocks]
-        self._up = self._kernel(decoder.up, None, features)
+        self._up = convolutions.kernel(decoder.up, None, features)
         self._refine = [
-            self._kernel(decoder.refine1, _joined(torch.arange(2 * c), planes, planes, condition)),
-            self._kernel(decoder.refine2),
+            convolutions.kernel(
+                decoder.refine1, _joined(torch.arange(2 * c), planes, planes, condition)
+            ),
+            convolutions.kernel(decoder.refine2),
         ]
-        self._out = self._kernel(decoder.out, None, planes)
-        self._memory = buffer
-
-    def _kernel(
-        self, conv: nn.Module, inputs: Tensor | None = None, outputs: Tensor | None = None
-    ) -> Kernel:
-        assert isinstance(conv, nn.Conv2d)
-        weight, bias = conv.weight.detach(), conv.bias
-        assert bias is not None
-        if inputs is not None:
-            weight = weight[:, inputs]
-        if outputs is not None:
-            weight, bias = weight[outputs], bias[outputs]
-        weight = weight.to(self._device, self._dtype, memory_format=torch.channels_last)
-        return weight, bias.detach().to(self._device, self._dtype)
+        self._out = convolutions.kernel(decoder.out, None, planes)
 
     def _block(self, block: nn.Module) -> tuple[Kernel, Kernel]:
         assert isinstance(block, ResBlock)
-        return self._kernel(block.conv1), self._kernel(block.conv2)
-
-    def _buffer(self, *size: int) -> Tensor:
-        return self._memory(size, self._dtype, self._device)
+        return self._conv.kernel(block.conv1), self._conv.kernel(block.conv2)
 
     def context(self, first: Tensor, second: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Two predictions and the condition -> a better prediction, and features (H/4, W/4, C)."""
-        mean = (first + second) / 2
+        first, second = first.contiguous(), second.contiguous()
+        mean = first.lerp(second, 0.5)
         h, w = mean.shape[0] // 2, mean.shape[1] // 2
-        x = self._buffer(h, w, 2 * 4 * _PLANES + _CONDITION)
-        _gather_runs(x, 0, mean - 0.5, 2)
-        _gather_runs(x, 4 * _PLANES, (first - second) * 2, 2)
-        x[..., -_CONDITION:] = _wide(condition, 2)
-        x = _conv(x, self._stem)
+        conv, begin = self._conv, 2 * 4 * _PLANES
+        x = conv.buffer(h, w, begin + _CONDITION)
+        _gather_runs(x, 0, mean, 2, -0.5)
+        _gather_runs(x, 4 * _PLANES, first - second, 2, 0, 2)
+        x[..., begin : begin + _CONDITION] = _wide(condition, 2)
+        x = conv(x, self._stem)
         for block in self._blocks:
-            x = _residual(x, block)
-        return mean + _spread_runs(_conv(F.silu(x), self._predicted), 2).float(), x
+            x = self._residual(x, block)
+        return _spread_runs(mean, 0, conv(conv.silu(x), self._predicted), 2, add=True), x
 
     def encode(self, planes: Tensor, prediction: Tensor) -> Tensor:
         """Latent: cells of the difference."""
@@ -125,32 +158,32 @@ class FastPictureCodec:
         own = steps.reshape(-1, 1)
         own = own[cells] if len(own) > 1 else own
         told = F.linear(q, self._synthesis)
-        linear = _placed(told, cells, rows * columns).view(rows, columns, -1)
-        x = self._buffer(rows, columns, self._d + 4 * c + _CONDITION)
+        conv, begin = self._conv, self._d + 4 * c
+        x = conv.buffer(rows, columns, begin + _CONDITION)
         x[..., : self._d] = 0
-        x.flatten(0, 1)[:, : self._d].index_copy_(0, cells, _asinh(q / own).to(self._dtype))
+        x.flatten(0, 1)[:, : self._d].index_copy_(0, cells, _asinh(q / own).to(x.dtype))
         _gather_runs(x, self._d, context, 2)
-        x[..., -_CONDITION:] = condition
-        x = _conv(x, self._cells)
+        x[..., begin : begin + _CONDITION] = condition
+        x = conv(x, self._cells)
         for block in self._cell_blocks:
-            x = _residual(x, block)
-        up = _conv(F.silu(x), self._up)
-        planes = prediction + _spread_runs(linear, 4)
-        x = self._buffer(h, w, 2 * c + 2 * 4 * _PLANES + _CONDITION)
-        x[..., :c].copy_(_spread_runs(up, 2))
+            x = self._residual(x, block)
+        up = conv(conv.silu(x), self._up)
+        planes = _placed(prediction.clone(memory_format=torch.contiguous_format), cells, told)
+        begin = 2 * c + 2 * 4 * _PLANES
+        x = conv.buffer(h, w, begin + _CONDITION)
+        _spread_runs(x, 0, up, 2)
         x[..., c : 2 * c] = context
-        _gather_runs(x, 2 * c, planes - 0.5, 2)
-        shown = _placed(_asinh(told / own).to(self._dtype), cells, rows * columns)
-        _gather_runs(x, 2 * c + 4 * _PLANES, _spread_runs(shown.view(rows, columns, -1), 4), 2)
-        x[..., -_CONDITION:] = _wide(condition, 2)
+        _gather_runs(x, 2 * c, planes, 2, -0.5)
+        shown = _placed(torch.zeros_like(planes), cells, _asinh(told / own))
+        _gather_runs(x, 2 * c + 4 * _PLANES, shown, 2)
+        x[..., begin : begin + _CONDITION] = _wide(condition, 2)
         for kernel in self._refine:
-            x = F.silu(_conv(x, kernel), inplace=True)
-        return planes.add_(_spread_runs(_conv(x, self._out), 2) * _wide(steps, 4))
+            x = conv(x, kernel, silu=True)
+        return _spread_runs(planes, 0, conv(x, self._out), 2, steps, add=True)
 
-
-def _placed(rows: Tensor, cells: Tensor, count: int) -> Tensor:
-    """(N, C) of some cells -> (count, C) of all, the others 0."""
-    return rows.new_zeros(count, rows.shape[1]).index_copy_(0, cells, rows)
+    def _residual(self, x: Tensor, block: tuple[Kernel, Kernel]) -> Tensor:
+        conv = self._conv
+        return conv(conv(conv.silu(x), block[0], silu=True), block[1], added=x)
 
 
 def _runs(channels: int, factor: int) -> Tensor:
@@ -167,19 +200,30 @@ def _joined(*parts: Tensor) -> Tensor:
     return torch.cat(out)
 
 
-def _gather_runs(to: Tensor, begin: int, x: Tensor, factor: int) -> None:
-    """(H, W, C) into (H/factor, W/factor, ...) from channel ``begin`` on, in the order of runs."""
-    if to.device.type == "cpu" and to.dtype == torch.float32:
-        _gather(to.numpy(), begin, x.contiguous().numpy(), factor)
+def _ours(*tensors: Tensor) -> bool:
+    """Whether these are what compiled loops take, which copy runs in a quarter of torch's time."""
+    return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+
+
+def _gather_runs(
+    to: Tensor, begin: int, x: Tensor, factor: int, offset: float = 0, scale: float = 1
+) -> None:
+    """(x + offset) scale, (H, W, C), into (H/factor, W/factor, ...) from channel ``begin`` on, in
+    the order of runs."""
+    if _ours(to):
+        numbers = np.float32(offset), np.float32(scale)
+        _gather(to.numpy(), begin, x.contiguous().numpy(), factor, *numbers)
         return
     h, w, c = to.shape[0], to.shape[1], x.shape[2]
+    x = (x + offset) * scale
     whole = x.to(to.dtype).contiguous().view(h, factor, w, factor, c).transpose(1, 2)
     to[..., begin : begin + factor**2 * c].unflatten(2, (factor, factor, c)).copy_(whole)
 
 
 @compiled
-def _gather(to: NDArray[np.float32], begin: int, x: NDArray[np.float32], factor: int) -> None:
-    """As :func:`_gather_runs`, which torch copies four times as slowly."""
+def _gather(
+    to: Floats, begin: int, x: Floats, factor: int, offset: np.float32, scale: np.float32
+) -> None:
     h, w, _ = to.shape
     run = factor * x.shape[2]
     for i in range(h):
@@ -189,13 +233,71 @@ def _gather(to: NDArray[np.float32], begin: int, x: NDArray[np.float32], factor:
                 out = to[i, j]
                 first, at = np.uint64(begin + row * run), np.uint64(j * run)
                 for k in range(run):
-                    out[first + np.uint64(k)] = of[at + np.uint64(k)]
+                    out[first + np.uint64(k)] = (of[at + np.uint64(k)] + offset) * scale
 
 
-def _spread_runs(x: Tensor, factor: int) -> Tensor:
-    """The inverse: (h, w, factor^2 C) -> (h factor, w factor, C)."""
-    h, w, _ = x.shape
-    return x.view(h, w, factor, factor, -1).transpose(1, 2).reshape(h * factor, w * factor, -1)
+def _spread_runs(
+    to: Tensor, begin: int, x: Tensor, factor: int, steps: Tensor | None = None, add: bool = False
+) -> Tensor:
+    """The inverse: (h, w, factor^2 C) into (h factor, w factor, ...) from channel ``begin`` on, or
+    added to what is there. steps: of cells, what x is multiplied by. Returns ``to``."""
+    h, w, c = x.shape[0], x.shape[1], x.shape[2] // factor**2
+    if steps is None:
+        steps = torch.ones(1, 1, 1, device=to.device)
+    if _ours(to, x):
+        _spread(to.numpy(), begin, x.numpy(), factor, steps[..., 0].numpy(), add)
+        return to
+    whole = x.view(h, w, factor, factor, c).transpose(1, 2).reshape(h * factor, w * factor, c)
+    part = to[..., begin : begin + c]
+    if add:
+        part.add_(whole * _wide(steps, h * factor // len(steps)))
+    else:
+        part.copy_(whole * _wide(steps, h * factor // len(steps)))
+    return to
+
+
+@compiled
+def _spread(to: Floats, begin: int, x: Floats, factor: int, steps: Floats, add: bool) -> None:
+    h, w, c = x.shape[0], x.shape[1], x.shape[2] // factor**2
+    down, across = h // len(steps), w // steps.shape[1]
+    whole = to.shape[2] == c  # pixels of a run lie one behind the other
+    runs, run = (1, factor * c) if whole else (factor, c)
+    for i in range(h):
+        for row in range(factor):
+            out = to[i * factor + row].ravel()
+            for j in range(w):
+                step, of = steps[i // down, j // across], x[i, j]
+                for column in range(runs):
+                    at = np.uint64((row * runs + column) * run)
+                    first = np.uint64((j * factor + column) * to.shape[2] + begin)
+                    if add:
+                        for k in range(run):
+                            out[first + np.uint64(k)] += step * of[at + np.uint64(k)]
+                    else:
+                        for k in range(run):
+                            out[first + np.uint64(k)] = step * of[at + np.uint64(k)]
+
+
+def _placed(to: Tensor, cells: Tensor, rows: Tensor) -> Tensor:
+    """Rows (N, 16 C) of some cells, in the order of runs, added to those of ``to`` (H, W, C), which
+    is returned."""
+    if _ours(to):
+        _place(to.numpy(), cells.numpy(), rows.numpy())
+        return to
+    h, w, _ = to.shape
+    whole = to.new_zeros(h * w // _CELL**2, rows.shape[1]).index_copy_(0, cells, rows)
+    return _spread_runs(to, 0, whole.view(h // _CELL, w // _CELL, -1), _CELL, add=True)
+
+
+@compiled
+def _place(to: Floats, cells: NDArray[np.int64], rows: Floats) -> None:
+    columns, run = to.shape[1] // _CELL, _CELL * to.shape[2]
+    for n in range(len(cells)):
+        y, x = cells[n] // columns * _CELL, np.uint64(cells[n] % columns * run)
+        for row in range(_CELL):
+            out, at = to[y + row].ravel(), np.uint64(row * run)
+            for k in range(run):
+                out[x + np.uint64(k)] += rows[n, at + np.uint64(k)]
 
 
 def _wide(cells: Tensor, n: int) -> Tensor:
@@ -204,17 +306,6 @@ def _wide(cells: Tensor, n: int) -> Tensor:
         return cells
     h, w, c = cells.shape
     return cells[:, None, :, None].expand(h, n, w, n, c).reshape(h * n, w * n, c)
-
-
-def _conv(x: Tensor, kernel: Kernel) -> Tensor:
-    """(H, W, C) -> (H, W, C'), both contiguous."""
-    weight, bias = kernel
-    out = F.conv2d(x.permute(2, 0, 1)[None], weight, bias, padding=weight.shape[2] // 2)
-    return out[0].permute(1, 2, 0).contiguous()
-
-
-def _residual(x: Tensor, block: tuple[Kernel, Kernel]) -> Tensor:
-    return _conv(F.silu(_conv(F.silu(x), block[0]), inplace=True), block[1]).add_(x)
 
 
 def _asinh(x: Tensor) -> Tensor:

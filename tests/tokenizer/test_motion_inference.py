@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from neurocodec.tokenizer import motion_inference
 from neurocodec.tokenizer.config import BETWEEN, COARSE, INTER, INTRA, MOTION_SIZES, MotionConfig
-from neurocodec.tokenizer.motion_inference import Buffer, FastPictureCodec
+from neurocodec.tokenizer.motion_inference import Convolutions, FastPictureCodec
 from tests.conftest import tiny_motion_tokenizer
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def test_the_same_picture(
     q[..., :3, 2:7] = 0  # some cells have nothing
     decoded = nets.decoder(q, prediction, context, condition, steps)
 
-    fast = FastPictureCodec(nets, CPU, Buffer())
+    fast = FastPictureCodec(nets, Convolutions(CPU))
     given = tokenizer.condition_of(kind, steps)
     torch.testing.assert_close(
         given.expand(6, 8, -1), condition[0, :, ::2, ::2].permute(1, 2, 0), atol=1e-6, rtol=0
