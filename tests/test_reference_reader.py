@@ -44,8 +44,9 @@ from neurocodec.entropy.loop_filter import (
 )
 from neurocodec.entropy.motion import MOTION_PREFIX
 from neurocodec.entropy.motion import TABLES as MOTION_TABLES
-from neurocodec.entropy.motion_generator import DIFFERENCE_LOGITS
+from neurocodec.entropy.motion_decisions import DIFFERENCE_LOGITS
 from neurocodec.entropy.motion_generator import MOTION_TABLES as GENERATED_MOTION_TABLES
+from neurocodec.entropy.motion_generator import Logits, MotionGenerator
 from neurocodec.entropy.signs import HIDDEN_EVERY
 from neurocodec.entropy.structure import regular
 from tests import reference_generator, reference_pictures, reference_reader, reference_tokens
@@ -487,14 +488,14 @@ def test_pictures_that_were_encoded_with_a_generator_of_motion(
 ) -> None:
     """Both find them again. They have every decision about motion, and nearly every bucket."""
     used: dict[tuple[int, ...], set[tuple[int, int]]] = {}  # by shape of the table
-    code = Counts.code
+    asked: list[Logits] = []
+    ask = MotionGenerator._asked
 
-    def watching(self: Counts, coder: Any, bits: Any, block: int, contexts: Any) -> Any:
-        found = used.setdefault(self.counts.shape, set())
-        found.update((block, context) for context in contexts.tolist())
-        return code(self, coder, bits, block, contexts)
+    def watching(self: MotionGenerator, coder: Any, logits: Logits) -> Any:
+        asked.append(logits)
+        return ask(self, coder, logits)
 
-    monkeypatch.setattr(Counts, "code", watching)
+    monkeypatch.setattr(MotionGenerator, "_asked", watching)
     for grid, seed, hides in (((1, 1), 0, False), ((9, 4), 2, False), ((34, 9), 5, True)):
         pictures = random_pictures(grid, seed)
         pictures = extended(pictures, grid) if hides else pictures
@@ -509,11 +510,16 @@ def test_pictures_that_were_encoded_with_a_generator_of_motion(
         data = encoder.finish()
         ours, theirs = decode_both(PICTURE_SHAPE, seed, grid, 21, data, SMALL_MOTION, hides)
         assert hash_tokens(ours) == hash_tokens(pictures) == theirs
+    for logits in asked:
+        rows, columns = np.nonzero(logits.decisions >= 0)
+        contexts = columns * BUCKETS + logits.contexts[rows, columns]
+        found = used.setdefault(GENERATED_MOTION_TABLES[logits.table], set())
+        found.update((logits.block, context) for context in contexts.tolist())
     for size in sorted(set(GENERATED_MOTION_TABLES.values())):
         assert {block for block, _ in used[size]} == set(range(size[0]))
-        contexts = {context for _, context in used[size]}
-        assert len({context % BUCKETS for context in contexts}) > BUCKETS - 4
-        missing = set(range(size[1] // BUCKETS)) - {context // BUCKETS for context in contexts}
+        places = {context for _, context in used[size]}
+        assert len({place % BUCKETS for place in places}) > BUCKETS - 4
+        missing = set(range(size[1] // BUCKETS)) - {place // BUCKETS for place in places}
         if size[1] == DIFFERENCE_LOGITS * BUCKETS:
             # No difference has 11 bits behind the first one; with one there is no second one.
             assert missing.issuperset({34, 45, 46, 56, 57, 67, 68, 78, 79, 89})

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import compiled_exactly
 from .adaptive import Before
 from .binary import Ints
 from .structure import Picture
@@ -56,19 +57,39 @@ def align_before(field: Field, references: Sequence[Before]) -> Before:
 
     With one reference all modes of the field are FIRST.
     """
-    aligned = [
-        Before(align_cells(reference.depth, mv), align_cells(reference.magnitude, mv))
-        for reference, mv in zip(references, field.mv, strict=False)
-    ]
-    if len(aligned) == 1:
-        return aligned[0]
-    first, second = aligned
-    depth = np.maximum(first.depth, second.depth)
-    magnitude = np.maximum(first.magnitude, second.magnitude)
-    for mode, only in ((FIRST, first), (SECOND, second)):
-        at = field.mode == mode
-        depth[at], magnitude[at] = only.depth[at], only.magnitude[at]
+    first, second = references[0], references[-1]
+    h, w = first.depth.shape
+    depth, magnitude = np.empty_like(first.depth), np.empty_like(first.magnitude)
+    mode, mv = field.mode.astype(np.int64), field.mv.astype(np.int64)
+    of_first, of_second, found = (
+        np.ascontiguousarray(x).reshape(h * w, -1)
+        for x in (first.magnitude, second.magnitude, magnitude)
+    )
+    _align(mode, mv, first.depth, second.depth, of_first, of_second, depth, found)
     return Before(depth, magnitude)
+
+
+@compiled_exactly
+def _align(
+    mode: Ints, mv: Ints, first: Ints, second: Ints, first_sizes: NDArray[np.int16],
+    second_sizes: NDArray[np.int16], depth: Ints, sizes: NDArray[np.int16],
+) -> None:  # fmt: skip
+    h, w = first.shape
+    for y in range(h):
+        for x in range(w):
+            to, begun = sizes[y * w + x], False
+            for r in range(2):
+                if mode[y, x] == 1 - r:  # FIRST or SECOND, the other one
+                    continue
+                i = min(max(y + ((mv[r, y, x, 1] + 16) >> 5), 0), h - 1)
+                j = min(max(x + ((mv[r, y, x, 0] + 16) >> 5), 0), w - 1)
+                found, of = (first if r == 0 else second)[i, j], first_sizes[i * w + j]
+                if r == 1:
+                    of = second_sizes[i * w + j]
+                depth[y, x] = max(depth[y, x], found) if begun else found
+                for k in range(len(to)):
+                    to[k] = max(to[k], of[k]) if begun else of[k]
+                begun = True
 
 
 class MotionMemory:

@@ -409,4 +409,6 @@ class GeneratorModel:
 def _with_margin(x: Activations, grid: tuple[int, int], margin: int) -> Activations:
     """(h w, C) -> (h + 2 margin, w + 2 margin, C), zeros around."""
     h, w = grid
-    return np.pad(x.reshape(h, w, -1), ((margin, margin), (margin, margin), (0, 0)))
+    out = np.zeros((h + 2 * margin, w + 2 * margin, x.shape[1]), x.dtype)
+    out[margin : h + margin, margin : w + margin] = x.reshape(h, w, -1)
+    return out

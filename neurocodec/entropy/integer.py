@@ -209,9 +209,17 @@ def limited(x: Ints, low: int, high: int | Ints) -> Ints:
 
 
 def added(x: Activations, more: Activations | Ints) -> Activations:
-    """x + more, limited on both sides."""
-    total = np.add(x, more, dtype=np.int16 if more.dtype == np.int8 else np.int64)
-    return limited(total, -MAX_ACTIVATION, MAX_ACTIVATION).astype(np.int8)
+    """x + more, (N, C), limited on both sides."""
+    return _added(x.ravel(), more.ravel()).reshape(x.shape)
+
+
+@compiled_exactly
+def _added(x: Activations, more: Activations | Ints) -> Activations:
+    out = np.empty(len(x), np.int8)
+    for i in range(len(x)):
+        total = min(max(np.int64(more[i]), -2 * MAX_ACTIVATION), 2 * MAX_ACTIVATION) + x[i]
+        out[i] = min(max(total, -MAX_ACTIVATION), MAX_ACTIVATION)
+    return out
 
 
 def bucket(logits: Ints) -> Ints:
@@ -248,7 +256,7 @@ def signed_log(x: Ints) -> Activations:
     return _SIGNED_LOGS.take(x + len(LOGS) - 1, mode="clip")
 
 
-_HASH = np.random.default_rng(1).integers(1, 1 << 31, MAX_INPUTS)  # of bytes of a row
+_HASH = np.random.default_rng(1).integers(1, 1 << 31, MAX_INPUTS, np.int32)  # of bytes of a row
 _SPREAD = -7046029254386353131  # 2^64 over the golden ratio, as a number with a sign
 
 
@@ -259,7 +267,7 @@ def distinct(rows: NDArray[np.int8]) -> tuple[Ints, Ints]:
 
 
 @compiled_exactly
-def _distinct(rows: NDArray[np.int8], weights: Ints) -> tuple[Ints, Ints]:
+def _distinct(rows: NDArray[np.int8], weights: NDArray[np.int32]) -> tuple[Ints, Ints]:
     n, count = rows.shape
     size = 16
     while size < 2 * n:
@@ -267,9 +275,9 @@ def _distinct(rows: NDArray[np.int8], weights: Ints) -> tuple[Ints, Ints]:
     places = np.full(size, -1, np.int64)
     first, which, found = np.empty(n, np.int64), np.empty(n, np.int64), 0
     for i in range(n):
-        row, total = rows[i], 0
+        row, total = rows[i], np.int32(0)
         for j in range(count):
-            total += weights[j] * row[j]
+            total = np.int32(total + np.int32(weights[j] * np.int32(row[j])))
         at = ((total * _SPREAD) >> 32) & (size - 1)
         while places[at] >= 0:
             other, differ = rows[first[places[at]]], 0

@@ -64,6 +64,7 @@ class PictureState:
         self.known_mode = _IS_MODE[np.full(n + 1, _OUTSIDE)]  # as features
         self.known_mv = np.zeros((2, n + 1, 2), np.int64)
         self.uses = np.zeros((2, n + 1), np.bool_)  # whether known cells have a vector over each
+        self.guessed = np.zeros((n, 2), np.int64)  # vectors over the first reference, in a pass
         self.suggested = None if known.suggested is None or not self.two else known.suggested
         self.toward = np.zeros((2, n + 1, 2), np.int64)  # the suggested vectors
         self.source = np.zeros((n, MODES), np.int8)
@@ -83,20 +84,37 @@ class PictureState:
 
     def learn(self, cells: Ints) -> None:
         """Let what cells hold be known."""
-        mode = self.mode[cells]
-        both = mode >= BOTH  # or DIRECT
-        self.known_mode[cells] = _IS_MODE[mode]
-        self.known_mv[:, cells] = self.mv[:, cells]
-        for r in (0, 1):
-            self.uses[r, cells] = both | (mode == r)
+        _learn(cells, self.mode, self.mv, self.known_mode, self.known_mv, self.uses)
 
 
+@compiled_exactly
+def _learn(
+    cells: Ints, mode: Ints, mv: Ints, known_mode: Activations, known_mv: Ints,
+    uses: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    for cell in cells:
+        for m in range(MODES):
+            known_mode[cell, m] = ONE * (mode[cell] == m)
+        for r in range(2):
+            known_mv[r, cell, 0], known_mv[r, cell, 1] = mv[r, cell, 0], mv[r, cell, 1]
+            uses[r, cell] = mode[cell] >= BOTH or mode[cell] == r  # or DIRECT
+
+
+@compiled_exactly
 def roughness(mv: NDArray[np.integer]) -> Ints:
     """(h, w, 2) -> (h, w): differences from the four neighbours, summed; the edge goes on."""
-    wide = np.pad(mv.astype(np.int64), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    centre = wide[1:-1, 1:-1]
-    sides = (wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:])
-    return np.add.reduce([np.abs(centre - side).sum(-1) for side in sides])
+    h, w, _ = mv.shape
+    out = np.empty((h, w), np.int64)
+    for y in range(h):
+        above, below = max(y - 1, 0), min(y + 1, h - 1)
+        for x in range(w):
+            left, right, total = max(x - 1, 0), min(x + 1, w - 1), 0
+            for axis in range(2):
+                v = np.int64(mv[y, x, axis])
+                total += abs(v - mv[above, x, axis]) + abs(v - mv[below, x, axis])
+                total += abs(v - mv[y, left, axis]) + abs(v - mv[y, right, axis])
+            out[y, x] = total
+    return out
 
 
 def _carried(before: Before) -> Activations:
@@ -122,39 +140,31 @@ def _around(part: Pass, h: int, w: int) -> Ints:
     return np.where(inside, y * w + x, h * w)
 
 
-def mode_features(p: PictureState, part: Pass, around: Ints, shared: Activations) -> Activations:
-    """What tells the modes of a pass's cells: (N, MODE_FEATURES). shared: (N, PLACE), as below."""
+def mode_features(p: PictureState, part: Pass, around: Ints, place: Activations) -> Activations:
+    """What tells the modes of a pass's cells: (N, MODE_FEATURES). around: (N, 24), see
+    :func:`surroundings`. place: (PLACE,), of the pass and the picture."""
     return _mode_features(
-        _begun(shared, MODE_FEATURES), part.cells, around, _NEAREST, p.known_mode, p.source,
-        p.rough, p.uses, p.known_mv, p.toward, p.carried[0], p.carried[1], p.grid[0], p.grid[1],
+        place, part.cells, around, _NEAREST, p.known_mode, p.source, p.rough, p.uses, p.known_mv,
+        p.toward, p.carried[0], p.carried[1], p.grid[0], p.grid[1],
     )  # fmt: skip
 
 
 def vector_features(
-    p: PictureState, r: int, around: Ints, shared: Activations, cells: Ints, guess: Ints,
-    mirror: Ints, mirrored: NDArray[np.bool_], off: Ints,
+    p: PictureState, r: int, part: Pass, around: Ints, place: Activations, rows: Ints,
+    candidates: Ints, there: NDArray[np.bool_], off: Ints,
 ) -> Activations:  # fmt: skip
-    """What tells the vectors over reference r of cells (N,): (N, VECTOR_FEATURES).
+    """What tells the vectors over reference r of some cells (M,) of a pass: (M, VECTOR_FEATURES).
 
-    around: (N, 24), see :func:`surroundings`. shared: (N, PLACE), of the pass and the picture.
-    guess, mirror: (N, 2), what the neighbours and, where ``mirrored``, the other vector suggest.
-    off: (N, 2), by how much the other vector was off its guess, as far as it tells this one.
+    rows, candidates, there, off: of them, see ``motion_decisions.guesses``.
     """
     return _vector_features(
-        _begun(shared, VECTOR_FEATURES), r, cells, around, _NEAREST, p.mode, p.uses[r],
-        p.known_mv[r], p.toward[r], p.rough[r], p.carried[r], p.suggested is not None, guess,
-        mirror, mirrored, off, p.grid[0], p.grid[1],
+        place, r, part.cells, rows, around, _NEAREST, p.mode, p.uses[r], p.known_mv[r], p.toward[r],
+        p.rough[r], p.carried[r], p.suggested is not None, candidates, there, off, p.grid[0],
+        p.grid[1],
     )  # fmt: skip
 
 
 _NEAREST = np.array(NEAREST)
-
-
-def _begun(shared: Activations, count: int) -> Activations:
-    """(N, PLACE), and as many zeros as make ``count`` features."""
-    found = np.zeros((len(shared), count), np.int8)
-    found[:, :PLACE] = shared
-    return found
 
 
 @compiled_exactly
@@ -183,12 +193,15 @@ def _pointed(
 
 @compiled_exactly
 def _mode_features(
-    found: Activations, cells: Ints, around: Ints, nearest: Ints, known_mode: Activations,
+    place: Activations, cells: Ints, around: Ints, nearest: Ints, known_mode: Activations,
     source: Activations, rough: Activations, uses: NDArray[np.bool_], known_mv: Ints, toward: Ints,
     first: Activations, second: Activations, h: int, w: int,
 ) -> Activations:  # fmt: skip
+    found = np.zeros((len(cells), MODE_FEATURES), np.int8)
     for i in range(len(cells)):
         cell, out, k = cells[i], found[i], PLACE
+        for j in range(PLACE):
+            out[j] = place[j]
         for j in range(around.shape[1]):
             for m in range(MODES):
                 out[k + m] = known_mode[around[i, j], m]
@@ -214,20 +227,24 @@ def _mode_features(
 
 @compiled_exactly
 def _vector_features(
-    found: Activations, r: int, cells: Ints, around: Ints, nearest: Ints, mode: Ints,
+    place: Activations, r: int, cells: Ints, rows: Ints, around: Ints, nearest: Ints, mode: Ints,
     uses: NDArray[np.bool_], known_mv: Ints, toward: Ints, rough: Activations,
-    carried: Activations, suggested: bool, guess: Ints, mirror: Ints, mirrored: NDArray[np.bool_],
-    off: Ints, h: int, w: int,
+    carried: Activations, suggested: bool, candidates: Ints, there: NDArray[np.bool_], off: Ints,
+    h: int, w: int,
 ) -> Activations:  # fmt: skip
-    for i in range(len(cells)):
-        cell, out, k = cells[i], found[i], PLACE
+    found = np.zeros((len(rows), VECTOR_FEATURES), np.int8)
+    for i in range(len(rows)):
+        row, guess, mirror, out, k = rows[i], candidates[i, 0], candidates[i, 1], found[i], PLACE
+        cell = cells[row]
+        for j in range(PLACE):
+            out[j] = place[j]
         out[k], out[k + 1] = ONE * r, ONE * (mode[cell] == BOTH)
         k += 2
         count = around.shape[1]
         for j in range(count):
-            at = around[i, j]
+            at = around[row, j]
             if uses[at]:
-                x, y = known_mv[at, 0] - guess[i, 0], known_mv[at, 1] - guess[i, 1]
+                x, y = known_mv[at, 0] - guess[0], known_mv[at, 1] - guess[1]
                 out[k + j] = ONE
                 out[k + count + j] = ONE * (x == 0 and y == 0)
                 out[k + 2 * (count + j)] = _signed(x)
@@ -235,25 +252,25 @@ def _vector_features(
         k += 4 * count
         count = len(nearest)
         for j in range(count):
-            at = around[i, nearest[j]]
+            at = around[row, nearest[j]]
             if suggested and uses[at]:
                 x, y = known_mv[at, 0] - toward[at, 0], known_mv[at, 1] - toward[at, 1]
                 out[k + 2 * j], out[k + 2 * j + 1] = _signed(x), _signed(y)
                 out[k + 2 * count + j] = ONE * (x == 0 and y == 0)
         k += 3 * count
-        out[k], out[k + 1] = _signed(guess[i, 0]), _signed(guess[i, 1])
-        out[k + 2] = ONE * (guess[i, 0] == 0 and guess[i, 1] == 0)
+        out[k], out[k + 1] = _signed(guess[0]), _signed(guess[1])
+        out[k + 2] = ONE * (guess[0] == 0 and guess[1] == 0)
         k += 3
-        if mirrored[i]:
-            x, y = mirror[i, 0] - guess[i, 0], mirror[i, 1] - guess[i, 1]
+        if there[i, 1]:
+            x, y = mirror[0] - guess[0], mirror[1] - guess[1]
             out[k], out[k + 1], out[k + 2] = ONE, _signed(x), _signed(y)
             out[k + 3] = ONE * (x == 0 and y == 0)
         out[k + 4], out[k + 5] = _signed(off[i, 0]), _signed(off[i, 1])
         k += 6
         if suggested:
-            x, y = toward[cell, 0] - guess[i, 0], toward[cell, 1] - guess[i, 1]
+            x, y = toward[cell, 0] - guess[0], toward[cell, 1] - guess[1]
             out[k], out[k + 1] = _signed(x), _signed(y)
             out[k + 2] = ONE * (x == 0 and y == 0)
         out[k + 3] = rough[cell]
-        k = _pointed(out, k + 4, carried, cell, guess[i], h, w)
+        k = _pointed(out, k + 4, carried, cell, guess, h, w)
     return found

@@ -14,22 +14,23 @@ from numpy.typing import NDArray
 
 from ..compiled import compiled_exactly
 from .adaptive import Prior
-from .binary import BitCoder, Bits, Counts, Ints, code_raw
-from .field import BOTH, DIRECT, FIRST, MAX_MV, SECOND, Field, scaled
-from .integer import (
-    BUCKETS,
-    ONE,
-    Activations,
-    Layer,
-    distinct,
-    limited,
-    log_activation,
-    signed_log,
+from .binary import BitCoder, Counts, Ints
+from .field import DIRECT, MAX_MV, Field
+from .integer import BUCKETS, LOGS, ONE, Activations, Layer, distinct, limited
+from .motion import Pass
+from .motion_decisions import (
+    CANDIDATES,
+    DIFFERENCE_LOGITS,
+    MODE_LOGITS,
+    MOST_BITS,
+    Asked,
+    ask_candidates,
+    ask_modes,
+    ask_numbers,
+    guesses,
 )
-from .motion import PREFIX, Pass, guess_of, packed
 from .motion_features import (
     MODE_FEATURES,
-    PLACE,
     VECTOR_FEATURES,
     Known,
     PictureState,
@@ -40,14 +41,7 @@ from .motion_features import (
 
 COUNT_UNIT = 16  # what one bit adds to a count
 COUNT_LIMIT = 16383
-MODE_LOGITS = 3  # direct, both, second
-CANDIDATES = 6  # the guess, what the other vector suggests, the four nearest neighbours
 ACROSS = 6  # features of the horizontal difference, for the vertical one
-# Logits of a difference: 0?, negative?; by sign more bits of the prefix, then the first bit behind
-# the prefix, then by sign and that bit the second one
-_MORE, _FIRST_BIT = 2, 2 + 2 * PREFIX
-_SECOND_BIT = _FIRST_BIT + 2 * PREFIX
-DIFFERENCE_LOGITS = _SECOND_BIT + 4 * PREFIX
 
 
 def motion_layers(width: int) -> dict[str, tuple[int, int]]:
@@ -83,14 +77,15 @@ LAST_LAYERS = {
     "candidates": ("motion.candidates.out", "motion_candidates"),
     "difference": ("motion.difference.x", "motion_x"),
 }
-MORE_BITS = slice(_MORE, _FIRST_BIT)  # those of the prefix
 
 
 class Logits:
-    """Contexts (N, outputs) that a network gives for the decisions of N cells."""
+    """Decisions of N cells: the contexts (N, outputs) that a network gives for them in a block of a
+    table, and which of them were made, (N, outputs), -1 where there is none."""
 
     def __init__(self, table: str, block: int, contexts: Ints) -> None:
         self.table, self.block, self.contexts = table, block, contexts
+        self.decisions = np.full(contexts.shape, -1, np.int8)
 
 
 class MotionGenerator:
@@ -107,12 +102,11 @@ class MotionGenerator:
         h, w = grid
         p = PictureState(known, field, grid)
         for part, around in surroundings(h, w):
-            place = [ONE * (part.lattice == i) for i in range(3)] + [ONE * part.diagonal]
-            row = np.concatenate([np.array(place, np.int8), p.features])
-            shared = np.broadcast_to(row, (len(part.cells), PLACE))
+            lattice = [ONE * (part.lattice == i) for i in range(3)] + [ONE * part.diagonal]
+            place = np.concatenate([np.array(lattice, np.int8), p.features])
             if p.two:
-                self._code_modes(coder, p, part, around, shared)
-            self._code_vectors(coder, p, part, around, shared)
+                self._code_modes(coder, p, part, around, place)
+            self._code_vectors(coder, p, part, around, place)
             p.learn(part.cells)
         return Field(
             p.mode.reshape(h, w).astype(np.uint8), p.mv.reshape(2, h, w, 2).astype(np.int16)
@@ -135,169 +129,79 @@ class MotionGenerator:
         first, which = distinct(x)
         inner = self.hidden(f"motion.{sort}", x[first])
         found = self.logits(f"motion.{sort}.out", table, block, inner)
-        found.contexts = found.contexts[which]
-        return found
+        return Logits(table, block, found.contexts[which])
 
-    def _code(
-        self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
-        bits: NDArray[np.bool_],
-    ) -> Bits:  # fmt: skip
-        """Code bits of some rows, each in the context of one of its logits."""
-        if len(rows) == 0:
-            return bits.astype(np.int32)
-        if isinstance(columns, int):
-            columns = np.full(len(rows), columns)
-        context = _contexts(logits.contexts, rows, columns)
-        return self.tables[logits.table].code(coder, bits.astype(np.int32), logits.block, context)
+    def _asked(self, coder: BitCoder, logits: Logits) -> Asked:
+        stream = coder.stream(MOST_BITS * len(logits.contexts))
+        return stream, self.tables[logits.table].of(logits.block), logits.contexts, logits.decisions
 
-    # -- modes ----------------------------------------------------------------------------------
+    # -- modes and vectors ----------------------------------------------------------------------
 
     def _code_modes(
-        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, shared: Activations
+        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, place: Activations
     ) -> None:
-        x = mode_features(p, part, around, shared)
+        x = mode_features(p, part, around, place)
         logits = self._logits_of("modes", "motion_modes", p.sides, x)
-        cells = part.cells
-        mode = p.mode[cells]
-        rows = np.arange(len(cells))
-        out = np.full(len(cells), FIRST)
-        if p.suggested is not None:
-            direct = self._code(coder, logits, rows, 0, mode == DIRECT)
-            out[direct != 0] = DIRECT
-            rows = np.flatnonzero(direct == 0)
-        both = self._code(coder, logits, rows, 1, mode[rows] == BOTH)
-        out[rows[both != 0]] = BOTH
-        rows = rows[both == 0]
-        second = self._code(coder, logits, rows, 2, mode[rows] == SECOND)
-        out[rows[second != 0]] = SECOND
-        p.mode[cells] = out
-        at = cells[out == DIRECT]
+        asked, cells = self._asked(coder, logits), part.cells
+        found = ask_modes(asked, p.mode[cells], p.suggested is not None)
+        p.mode[cells] = found
+        at = cells[found == DIRECT]
         p.mv[:, at] = p.toward[:, at]
 
-    # -- vectors --------------------------------------------------------------------------------
-
     def _code_vectors(
-        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, shared: Activations
+        self, coder: BitCoder, p: PictureState, part: Pass, around: Ints, place: Activations
     ) -> None:
-        guessed = np.zeros((p.n, 2), np.int64)  # over the first reference
         for r in range(len(p.distances)):
-            mode = p.mode[part.cells]
-            rows = np.flatnonzero((mode == r) | (mode == BOTH))
-            if len(rows) == 0:
-                continue
-            cells, near = part.cells[rows], part.neighbours[rows]
-            valid = p.uses[r].take(near)
-            beside = p.known_mv[r].take(near, 0)
-            guess = guess_of(beside, valid)
-            mirrored = np.zeros(len(rows), np.bool_)
-            mirror = np.zeros_like(guess)
-            off = np.zeros_like(guess)
-            if r == 1:
-                mirrored = mode[rows] == BOTH
-                one, two = p.distances
-                own = p.mv[0, cells]
-                mirror = scaled(own, two, one) * mirrored[:, None]
-                off = scaled(own - guessed[cells], two, one) * mirrored[:, None]
-                alone = mirrored & ~valid.any(1)
-                guess[alone] = mirror[alone]
-            else:
-                guessed[cells] = guess
-            x = vector_features(
-                p, r, around[rows], shared[rows], cells, guess, mirror, mirrored, off
-            )
-            p.mv[r, cells] = self._code_values(
-                coder, p, r, x, p.mv[r, cells], guess, mirror, mirrored, beside, valid
-            )
+            rows, candidates, there, off = guesses(
+                r, (p.distances[0], p.distances[-1]), part.cells, part.neighbours, p.mode,
+                p.uses[r], p.known_mv[r], p.mv[0], p.guessed,
+            )  # fmt: skip
+            if len(rows):
+                x = vector_features(p, r, part, around, place, rows, candidates, there, off)
+                cells = part.cells[rows]
+                block = 2 * p.sides + r
+                p.mv[r, cells] = self._code_values(
+                    coder, block, x, p.mv[r, cells], candidates, there
+                )
 
     def _code_values(
-        self, coder: BitCoder, p: PictureState, r: int, x: Activations, value: Ints, guess: Ints,
-        mirror: Ints, mirrored: NDArray[np.bool_], near: Ints, valid: NDArray[np.bool_],
+        self, coder: BitCoder, block: int, x: Activations, value: Ints, candidates: Ints,
+        there: NDArray[np.bool_],
     ) -> Ints:  # fmt: skip
         """Vectors (N, 2): equal to a candidate, or by the difference from the first one."""
-        block = 2 * p.sides + r
         logits = self._logits_of("candidates", "motion_candidates", block, x)
-        candidates = np.concatenate([guess[:, None], mirror[:, None], near], 1)
-        there = np.concatenate([np.ones((len(guess), 1), np.bool_), mirrored[:, None], valid], 1)
-        keys, wanted = packed(candidates), packed(value)
-        fresh = _fresh(keys, there)
-        choice = np.full(len(guess), CANDIDATES)
-        for i in range(CANDIDATES):
-            rows = np.flatnonzero(fresh[:, i] & (choice == CANDIDATES))
-            hit = self._code(coder, logits, rows, i, wanted[rows] == keys[rows, i])
-            choice[rows[hit != 0]] = i
+        choice = ask_candidates(self._asked(coder, logits), candidates, there, value)
         left = np.flatnonzero(choice == CANDIDATES)
         choice[left] = 0
-        out = candidates[np.arange(len(guess)), choice]
+        out = candidates[np.arange(len(choice)), choice]
         if len(left):
-            found = self._code_differences(coder, block, x[left], (value - guess)[left])
-            out[left] = limited(guess[left] + found, -MAX_MV, MAX_MV)
+            guess = candidates[left, 0]
+            found = self._code_differences(coder, block, x[left], value[left] - guess)
+            out[left] = limited(guess + found, -MAX_MV, MAX_MV)
         return out
 
     def _code_differences(self, coder: BitCoder, block: int, x: Activations, value: Ints) -> Ints:
         """Differences (N, 2): all x, then all y."""
         inner = self.hidden("motion.difference", x)
         logits = self.logits("motion.difference.x", "motion_x", block, inner)
-        across = self._code_components(coder, logits, value[:, 0])
-        size = np.abs(across)
-        facts = [ONE * np.sign(across), ONE * (size == 0), signed_log(across)]
-        facts += [log_activation(size), ONE * (size == 1), ONE * (size == 2)]
-        inner = np.concatenate([inner, np.stack(facts, 1).astype(np.int8)], 1)
-        inner = self.apply("motion.difference.2", inner)
+        across = ask_numbers(self._asked(coder, logits), np.ascontiguousarray(value[:, 0]))
+        inner = self.apply("motion.difference.2", _with_across(inner, across))
         logits = self.logits("motion.difference.y", "motion_y", block, inner)
-        return np.stack([across, self._code_components(coder, logits, value[:, 1])], 1)
-
-    def _code_components(self, coder: BitCoder, logits: Logits, value: Ints) -> Ints:
-        """Numbers (N,): 0 or not, sign, then Exp-Golomb code of the magnitude less 1, as 1 more."""
-        rows = np.arange(len(value))
-        some = np.flatnonzero(self._code(coder, logits, rows, 0, value != 0))
-        negative = self._code(coder, logits, some, 1, value[some] < 0).astype(np.int64)
-        number = np.abs(value[some])
-        digits = np.frexp(np.maximum(number, 1).astype(np.float64))[1] - 1  # behind the first one
-        length = np.zeros_like(number)
-        going = np.arange(len(some))
-        for i in range(PREFIX):
-            column = _MORE + negative[going] * PREFIX + i
-            more = self._code(coder, logits, some[going], column, digits[going] > i)
-            going = going[more != 0]
-            length[going] += 1
-            if len(going) == 0:
-                break
-        size = np.ones_like(number)
-        first = np.zeros_like(number)
-        for i in range(int(length.max(initial=0))):
-            going = np.flatnonzero(length > i)
-            bits = ((number[going] >> np.maximum(length[going] - 1 - i, 0)) & 1) != 0
-            column = negative[going] * PREFIX + length[going] - 1
-            if i == 0:
-                found = self._code(coder, logits, some[going], _FIRST_BIT + column, bits)
-                first[going] = found
-            elif i == 1:
-                column += _SECOND_BIT + 2 * PREFIX * first[going]
-                found = self._code(coder, logits, some[going], column, bits)
-            else:
-                found = code_raw(coder, bits.astype(np.int32))
-            size[going] = 2 * size[going] + found
-        out = np.zeros_like(value)
-        out[some] = size * (1 - 2 * negative)
-        return out
+        down = ask_numbers(self._asked(coder, logits), np.ascontiguousarray(value[:, 1]))
+        return np.stack([across, down], 1)
 
 
 @compiled_exactly
-def _contexts(contexts: Ints, rows: Ints, columns: Ints) -> Ints:
-    """Contexts in a table for decisions (N,), each of a logit of a row."""
-    out = np.empty(len(rows), np.int64)
-    for i in range(len(rows)):
-        out[i] = columns[i] * BUCKETS + contexts[rows[i], columns[i]]
-    return out
-
-
-@compiled_exactly
-def _fresh(keys: Ints, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which candidates (N, n) are there and no earlier one."""
-    out = there.copy()
-    for row in range(len(keys)):
-        for i in range(keys.shape[1]):
-            for j in range(i):
-                if there[row, j] and keys[row, j] == keys[row, i]:
-                    out[row, i] = False
+def _with_across(inner: Activations, across: Ints) -> Activations:
+    """(N, width), and facts about horizontal differences (N,) behind them: (N, width + ACROSS)."""
+    n, width = inner.shape
+    out = np.empty((n, width + ACROSS), np.int8)
+    for i in range(n):
+        for j in range(width):
+            out[i, j] = inner[i, j]
+        size, sign = abs(across[i]), (across[i] > 0) - (across[i] < 0)
+        log = LOGS[min(size, len(LOGS) - 1)]
+        out[i, width], out[i, width + 1] = ONE * sign, ONE * (size == 0)
+        out[i, width + 2], out[i, width + 3] = sign * log, log
+        out[i, width + 4], out[i, width + 5] = ONE * (size == 1), ONE * (size == 2)
     return out

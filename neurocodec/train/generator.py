@@ -23,11 +23,11 @@ from ..entropy.generator import (
     GeneratorModel,
 )
 from ..entropy.integer import BUCKETS, LOGIT_ONE, MAX_INPUTS, ONE, bucket
+from ..entropy.motion_decisions import MORE_BITS
 from ..entropy.motion_generator import (
     COUNT_LIMIT,
     COUNT_UNIT,
     LAST_LAYERS,
-    MORE_BITS,
     MOTION_TABLES,
     MotionGenerator,
 )

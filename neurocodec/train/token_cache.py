@@ -38,10 +38,10 @@ from ..codec.tokens import (
 )
 from ..device import autocast
 from ..entropy.adaptive import TokenShape
-from ..entropy.binary import BitCoder, BitEncoder, Bits, Ints
+from ..entropy.binary import BitCoder, BitEncoder, Ints
 from ..entropy.generator import GeneratorModel
 from ..entropy.integer import Activations
-from ..entropy.motion_generator import Logits, MotionGenerator, motion_layers
+from ..entropy.motion_generator import MOTION_TABLES, Logits, MotionGenerator, motion_layers
 from ..entropy.structure import MAX_FRAMES
 from ..errors import DataError, InputError
 from ..media.frame import Frame
@@ -203,21 +203,15 @@ class _TokenRecorder(GeneratorModel):
         return tokens, depth, np.zeros_like(depth) if transform is None else transform
 
 
-class _Recorded(Logits):
-    """Bits in place of contexts."""
-
-    def __init__(self, layer: str, block: int, rows: int) -> None:
-        outputs = motion_layers(1)[layer][0]
-        self.layer, self.block = layer, block
-        self.bits = np.full((rows, outputs), -1, np.int8)
-
-
 class _MotionRecorder(MotionGenerator):
     """Keeps what the networks for motion see, and what is coded."""
 
     def __init__(self) -> None:
+        super().__init__(
+            {}, {name: np.zeros(size, np.int64) for name, size in MOTION_TABLES.items()}
+        )
         self.seen: list[tuple[str, Activations]] = []  # by layer
-        self.recorded: list[_Recorded] = []
+        self.recorded: list[tuple[str, Logits]] = []
 
     def apply(self, layer: str, x: Activations) -> Activations:
         if layer.endswith(".0"):
@@ -227,36 +221,31 @@ class _MotionRecorder(MotionGenerator):
         return np.zeros((len(x), 1), np.int8)
 
     def logits(self, layer: str, table: str, block: int, x: Activations) -> Logits:
-        self.recorded.append(_Recorded(layer, block, len(x)))
-        return self.recorded[-1]
+        contexts = np.zeros((len(x), motion_layers(1)[layer][0]), np.int64)
+        self.recorded.append((layer, Logits(table, block, contexts)))
+        return self.recorded[-1][1]
 
     def _logits_of(self, sort: str, table: str, block: int, x: Activations) -> Logits:
         """Of each row by itself: those that are alike are coded differently."""
         inner = self.hidden(f"motion.{sort}", x)
         return self.logits(f"motion.{sort}.out", table, block, inner)
 
-    def _code(
-        self, coder: BitCoder, logits: Logits, rows: Ints, columns: Ints | int,
-        bits: NDArray[np.bool_],
-    ) -> Bits:  # fmt: skip
-        assert isinstance(logits, _Recorded)
-        logits.bits[rows, columns] = bits
-        return bits.astype(np.int32)
-
     def decisions(self, clip: int) -> dict[str, Decisions]:
         out = {}
         for name in ("modes", "candidates", "difference"):
             last = "x" if name == "difference" else "out"
             seen = [x for layer, x in self.seen if layer == f"motion.{name}.0"]
-            rows = [r for r in self.recorded if r.layer == f"motion.{name}.{last}"]
+            rows = [r for layer, r in self.recorded if layer == f"motion.{name}.{last}"]
             if not seen:
                 continue
-            bits = np.concatenate([r.bits for r in rows])
-            block = np.concatenate([np.full(len(r.bits), r.block, np.uint8) for r in rows])
+            bits = np.concatenate([r.decisions for r in rows])
+            block = np.concatenate([np.full(len(r.decisions), r.block, np.uint8) for r in rows])
             found = [np.concatenate(seen), bits, block, np.full(len(bits), clip, np.int32)]
             if name == "difference":
                 across = [x for layer, x in self.seen if layer == "motion.difference.2"]
-                below = [r.bits for r in self.recorded if r.layer == "motion.difference.y"]
+                below = [
+                    r.decisions for layer, r in self.recorded if layer == "motion.difference.y"
+                ]
                 found += [np.concatenate(across), np.concatenate(below)]
             out[name] = Decisions(*(torch.from_numpy(a) for a in found))
         return out

@@ -20,11 +20,11 @@ from neurocodec.entropy.generator import COUNT_LIMIT, Generator
 from neurocodec.entropy.integer import BUCKETS, bucket
 from neurocodec.entropy.loop_filter import LoopFilterModel
 from neurocodec.entropy.motion import MotionModel, motion_part
+from neurocodec.entropy.motion_decisions import MORE_BITS
 from neurocodec.entropy.motion_features import MODE_FEATURES, VECTOR_FEATURES
 from neurocodec.entropy.motion_generator import (
     ACROSS,
     LAST_LAYERS,
-    MORE_BITS,
     MOTION_TABLES,
     MotionGenerator,
 )
