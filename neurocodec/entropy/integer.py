@@ -1,9 +1,9 @@
 """Layers of a network in integers, the same on every machine.
 
 Activations are int8 in units of 1/16, weights integers of at most 63, sums int32; a sum becomes an
-activation by a multiplication and a shift. Products are computed by a float32 matrix product: every
-partial sum is an integer below 2^24, which float32 holds exactly, in whatever order it is added. A
-process that has torch may have its product of int8 instead, see :func:`use_torch`.
+activation by a multiplication and a shift. Products are of float32 matrices: every partial sum is
+an integer below 2^24, which float32 holds exactly, in whatever order it is added. A process that
+has torch may have its product of int8 instead, see :func:`use_torch`.
 
 Normative: ``bitstream_spec.md``, section "Entropy models with a generator".
 """
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled_exactly
+from ..products import LANES, product
 from .binary import Ints
 
 ONE = 16  # an activation of 1.0
@@ -106,6 +107,11 @@ class Layer:
         return tuple(map(_torch.from_numpy, (self.weight.astype(np.int8), scale, offset)))  # type: ignore[return-value]
 
     @functools.cached_property
+    def _columns(self) -> NDArray[np.float32]:
+        """The weight, with columns of 0 behind it as ``product`` needs them."""
+        return np.pad(self.weight, ((0, 0), (0, -self.weight.shape[1] % LANES)))
+
+    @functools.cached_property
     def _is_small(self) -> bool:
         """Whether float64 holds a product, and that of the bias, each by itself."""
         largest = max(1 << 24, int(np.abs(self.bias).max(initial=0)))
@@ -133,7 +139,7 @@ class Layer:
             return np.concatenate([self(part) for part in parts(x)])
         if (exact := self._by_torch(x)) is not None:
             return exact.floor_().long().numpy()  # type: ignore[no-any-return]
-        return _scaled(x.astype(np.float32) @ self.weight, self.bias, self.multiplier)
+        return _scaled(np.ascontiguousarray(x), self._columns, self.bias, self.multiplier)
 
     def contexts(self, x: Activations) -> Ints:
         """The outputs, logits in units of 1 / LOGIT_ONE, as 0..BUCKETS - 1."""
@@ -145,7 +151,7 @@ class Layer:
             return np.concatenate([self.relu(part) for part in parts(x)])
         if (exact := self._by_torch(x)) is not None:
             return exact.clamp_(0, MAX_ACTIVATION).to(_torch.int8).numpy()  # type: ignore[no-any-return]
-        return _positive(x.astype(np.float32) @ self.weight, self._offset, self._scale)
+        return _positive(np.ascontiguousarray(x), self._columns, self._offset, self._scale)
 
     def rows(self, first: int, last: int) -> Layer:
         """The layer of some of the outputs."""
@@ -156,9 +162,21 @@ class Layer:
 
 
 @compiled_exactly
-def _scaled(total: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
-    """Sums (N, outputs), whole numbers, to outputs."""
-    n, count = total.shape
+def _sums(x: Activations, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, inputs) times (inputs, outputs), whole numbers."""
+    given = x.ravel()
+    wide = np.empty(len(given), np.float32)
+    for i in range(len(given)):
+        wide[i] = given[i]
+    total = np.empty((len(x), weight.shape[1]), np.float32)
+    product(wide.reshape(x.shape), weight, total)
+    return total
+
+
+@compiled_exactly
+def _scaled(x: Activations, weight: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
+    """The outputs (N, outputs)."""
+    n, count, total = len(x), len(bias), _sums(x, weight)
     out = np.empty((n, count), np.int64)
     half = 1 << (SHIFT - 1)
     for i in range(n):
@@ -169,12 +187,13 @@ def _scaled(total: NDArray[np.float32], bias: Ints, multiplier: Ints) -> Ints:
 
 @compiled_exactly
 def _positive(
-    total: NDArray[np.float32], offset: NDArray[np.float64], scale: NDArray[np.float64]
-) -> Activations:
+    x: Activations, weight: NDArray[np.float32], offset: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Activations:  # fmt: skip
     """The same, limited to 0 .. MAX_ACTIVATION, in float64, which processors multiply faster than
     integers of 64 bits. Exact where a product is below 2^53; larger ones are limited anyway. What
     is not negative is rounded down by becoming an integer."""
-    n, count = total.shape
+    n, count, total = len(x), len(offset), _sums(x, weight)
     out = np.empty((n, count), np.int8)
     for i in range(n):
         for j in range(count):

@@ -9,23 +9,23 @@ matrices, and transformed back. Errors are about 1e-5 of the largest outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..compiled import compiled
+from ..products import LANES, product
 from .buffer import Buffer
 
 Floats = NDArray[np.float32]
 _SIDE = 4  # of a tile of outputs
 _PLACES = 36  # of 6x6 inputs
-_AT_ONCE = 1 << 18  # transformed inputs, about: they stay in a cache
-_PARTS = 6  # of a picture at least, for threads
-_LINES = 12  # as long as the tiles of a row, with a pixel on each side, that transforms need
+_AT_ONCE = 150_000  # transformed inputs and outputs, about: they stay in a processor's own cache
+_LINES = 12  # as long as a row of tiles with a pixel on each side, that transforms need
 _OF_KERNEL = np.array(
     [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
 ) / 24  # fmt: skip
@@ -36,12 +36,14 @@ class Kernel:
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         """weight: (outputs, inputs, 3, 3), bias: (outputs,)."""
-        outputs, inputs = weight.shape[:2]
+        self.outputs, inputs = weight.shape[:2]
+        more = -self.outputs % LANES  # that are 0
+        weight = F.pad(weight.double(), (0, 0, 0, 0, 0, 0, 0, more))
         g = _OF_KERNEL
-        places = np.einsum("pa,oiab,qb->pqio", g, weight.double().numpy(), g, optimize=True)
-        places = places.reshape(_PLACES, inputs, outputs)
+        places = np.einsum("pa,oiab,qb->pqio", g, weight.numpy(), g, optimize=True)
+        places = places.reshape(_PLACES, inputs, -1)
         self.places: Floats = np.ascontiguousarray(places, np.float32)  # (36, inputs, outputs)
-        self.bias: Floats = bias.float().numpy()
+        self.bias: Floats = F.pad(bias.float(), (0, more)).numpy()
 
 
 class Winograd:
@@ -59,33 +61,32 @@ class Winograd:
         """(H, W, inputs) -> (H, W, outputs), both contiguous. silu: of the outputs; or added: to
         them."""
         h, w, inputs = x.shape
-        outputs = len(kernel.bias)
+        _, _, outputs = kernel.places.shape
+        whole = outputs == kernel.outputs
         rows, tiles = -(-h // _SIDE), -(-w // _SIDE)
-        step = max(1, min(_AT_ONCE // (_PLACES * tiles * inputs), rows // _PARTS))
-        line = _LINES * (tiles * _SIDE + 2) * max(inputs, outputs)
+        parts = -(-tiles * _PLACES * (inputs + outputs) // _AT_ONCE)
+        step = -(-tiles // parts)
+        size = _PLACES * step * (inputs + outputs)
+        size += _LINES * (_SIDE * step + 2) * max(inputs, outputs)
         out = torch.empty(h, w, outputs)
-        to, of, add = out.numpy(), x.numpy(), added is not None
-        more = to if added is None else added.numpy()
+        add = added is not None and whole
+        more = added if added is not None and whole else out
 
-        def work(begins: Iterable[int]) -> None:
-            size = _PLACES * step * tiles
-            memory = self._buffer(
-                (size * (inputs + outputs) + line,), torch.float32, torch.device("cpu")
-            ).numpy()
-            lines, places = memory[:line], memory[line:]
-            for begin in begins:
-                count = min(step, rows - begin) * tiles
-                seen = places[: _PLACES * count * inputs].reshape(_PLACES, count, inputs)
-                found = places[-_PLACES * count * outputs :].reshape(_PLACES, count, outputs)
-                _transform(of, begin, tiles, lines, seen)
-                np.matmul(seen, kernel.places, out=found)
-                _transform_back(found, begin, tiles, lines, kernel.bias, silu, add, more, to)
+        def work(first: int) -> None:
+            memory = self._buffer((size,), torch.float32, torch.device("cpu")).numpy()
+            _convolve(
+                x.numpy(), kernel.places, kernel.bias, first, self._threads, step, memory, silu,
+                add, more.numpy(), out.numpy(),
+            )  # fmt: skip
 
-        begins = range(0, rows, step)
-        if self._pool is None:
-            work(begins)
+        if self._pool is None or rows < self._threads:
+            for first in range(self._threads):
+                work(first)
         else:
-            list(self._pool.map(work, (begins[i :: self._threads] for i in range(self._threads))))
+            list(self._pool.map(work, range(self._threads)))
+        if not whole:
+            out = out[..., : kernel.outputs].contiguous()
+            out = out if added is None else out.add_(added)
         return out
 
 
@@ -97,24 +98,47 @@ def activated(x: Tensor) -> Tensor:
 
 
 @compiled
-def _transform(x: Floats, begin: int, tiles: int, lines: Floats, out: Floats) -> None:
-    """Tiles in rows from ``begin`` on -> (36, tiles of all rows, C): down, then across."""
+def _convolve(
+    x: Floats, places: Floats, bias: Floats, first: int, every: int, step: int, memory: Floats,
+    silu: bool, add: bool, added: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """Rows of tiles: the first and each ``every``-th behind it, ``step`` tiles at once."""
+    (h, w, inputs), outputs = x.shape, out.shape[2]
+    tiles = -(-w // _SIDE)
+    room = _PLACES * step * inputs
+    products = memory[room : room + _PLACES * step * outputs]
+    lines = memory[room + len(products) :]
+    for row in range(first, -(-h // _SIDE), every):
+        for begin in range(0, tiles, step):
+            count = min(step, tiles - begin)
+            seen = memory[: _PLACES * count * inputs].reshape(_PLACES, count, inputs)
+            found = products[: _PLACES * count * outputs].reshape(_PLACES, count, outputs)
+            _transform(x, row, begin, count, lines, seen.ravel())
+            for k in range(_PLACES):
+                product(seen[k], places[k], found[k])
+            _transform_back(found.ravel(), row, begin, count, lines, bias, silu, add, added, out)
+
+
+@compiled
+def _transform(x: Floats, row: int, begin: int, count: int, lines: Floats, to: Floats) -> None:
+    """``count`` tiles of a row, from tile ``begin`` on -> (36, count, C): down, then across."""
     h, w, c = x.shape
-    n, size, flat, to, count = w * c, (tiles * _SIDE + 2) * c, x.ravel(), out.ravel(), out.shape[1]
-    ends = lines[6 * size :]
-    lines[: 6 * size] = 0  # and remain so at both ends
-    for row in range(count // tiles):
-        y = (begin + row) * _SIDE - 1
-        if y >= 0 and y + 6 <= h:
-            _forward(flat, y * n, n, 0, lines, c, size, 0, 1, n)
-        else:
-            ends[: 6 * n] = 0
-            for k in range(max(0, -y), min(6, h - y)):
-                ends[k * n : (k + 1) * n] = flat[(y + k) * n : (y + k + 1) * n]
-            _forward(ends, 0, n, 0, lines, c, size, 0, 1, n)
-        for k in range(6):
-            first = (6 * k * count + row * tiles) * c
-            _forward(lines, k * size, c, _SIDE * c, to, first, count * c, c, tiles, c)
+    size, flat, y, before = (_SIDE * count + 2) * c, x.ravel(), _SIDE * row - 1, _SIDE * begin - 1
+    left, right = max(before, 0), min(before + _SIDE * count + 2, w)
+    n, at, ends = (right - left) * c, (left - before) * c, lines[6 * size :]
+    for k in range(6):
+        lines[k * size : k * size + at] = 0
+        lines[k * size + at + n : (k + 1) * size] = 0
+    if y >= 0 and y + 6 <= h:
+        _forward(flat, (y * w + left) * c, w * c, 0, lines, at, size, 0, 1, n)
+    else:
+        ends[: 6 * n] = 0
+        for k in range(max(0, -y), min(6, h - y)):
+            place = ((y + k) * w + left) * c
+            ends[k * n : (k + 1) * n] = flat[place : place + n]
+        _forward(ends, 0, n, 0, lines, at, size, 0, 1, n)
+    for k in range(6):
+        _forward(lines, k * size, c, _SIDE * c, to, 6 * k * count * c, count * c, c, count, c)
 
 
 @compiled
@@ -152,23 +176,22 @@ def _forward(
 
 @compiled
 def _transform_back(
-    products: Floats, begin: int, tiles: int, lines: Floats, bias: Floats, silu: bool, add: bool,
-    added: Floats, out: Floats,
+    products: Floats, row: int, begin: int, count: int, lines: Floats, bias: Floats, silu: bool,
+    add: bool, added: Floats, out: Floats,
 ) -> None:  # fmt: skip
-    """(36, tiles of all rows, C) -> these rows of the picture: down, then across."""
-    h, _, c = out.shape
-    n, count, flat = tiles * c, products.shape[1], products.ravel()
+    """(36, count, C) -> these tiles of the picture: down, then across."""
+    h, w, c = out.shape
+    n, y = count * c, _SIDE * row
     line, biases = lines[24 * n : 28 * n], lines[28 * n : 32 * n]
-    for j in range(tiles * _SIDE):
+    for j in range(_SIDE * count):
         biases[j * c : (j + 1) * c] = bias
-    for row in range(count // tiles):
-        for k in range(6):
-            first = (k * count + row * tiles) * c
-            _backward(flat, first, 6 * count * c, 0, lines, k * n, 6 * n, 0, 1, n)
-        y = (begin + row) * _SIDE
-        for k in range(min(_SIDE, h - y)):
-            _backward(lines, 6 * k * n, n, c, line, 0, c, _SIDE * c, tiles, c)
-            _finish(line, biases, silu, add, added[y + k].ravel(), out[y + k].ravel())
+    for k in range(6):
+        _backward(products, k * n, 6 * n, 0, lines, k * n, 6 * n, 0, 1, n)
+    first, last = _SIDE * begin * c, min(_SIDE * (begin + count), w) * c
+    for k in range(min(_SIDE, h - y)):
+        _backward(lines, 6 * k * n, n, c, line, 0, c, _SIDE * c, count, c)
+        of, to = added[y + k].ravel()[first:last], out[y + k].ravel()[first:last]
+        _finish(line, biases, silu, add, of, to)
 
 
 @compiled
