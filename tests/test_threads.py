@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from neurocodec.codec.entropy_process import environment
+from neurocodec.codec.child import environment
 from neurocodec.threads import QUIET, ahead, processors, quieten, share_of
 
 

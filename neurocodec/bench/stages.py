@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from ..cli import main
-from ..codec import entropy_process
+from ..codec import child
 
 INTERVAL = 0.004  # seconds
 STAGES = (
@@ -100,7 +100,7 @@ class Sampler:
 
 
 def run(report: Path, arguments: list[str]) -> None:
-    entropy_process.WORTH_IT = sys.maxsize  # all of it in this process, where it is seen
+    child.WORTH_IT = sys.maxsize  # all of it in this process, where it is seen
     began = time.perf_counter()
     with Sampler() as sampler:
         main.main(arguments, standalone_mode=False)

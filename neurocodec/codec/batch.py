@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import InputError, OutputError, UsageError
 from ..threads import share_of
 from .batch_ray import LOCAL, RayRunning
-from .entropy_process import environment
+from .child import environment
 
 MAX_WAITING = 256  # files that a cluster is given at once, unless it is said how many
 

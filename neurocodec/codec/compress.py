@@ -32,10 +32,11 @@ from ..media.frame import MediaInfo
 from ..media.reader import MediaReader
 from ..threads import ahead, free_memory, processors, share_of
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
+from .child import pays
 from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
 from .effort import EFFORTS, Effort
-from .entropy_process import EntropyProcess, pays
+from .entropy_process import EntropyProcess
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd
 from .jobs import Jobs, Setting, jobs_that_pay, tokenize

@@ -19,8 +19,9 @@ from ..device import choose_device
 from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
+from .child import pays
 from .conceal import SEEN, Concealer, freeze, grey_frame
-from .entropy_process import EntropyProcess, Setting, pays
+from .entropy_process import EntropyProcess, Setting
 from .frames import Planes
 from .latents import GopSynthesizer
 from .pictures import PictureLoop

@@ -23,6 +23,7 @@ from ..media.frame import Frame
 from ..media.writer import FrameSink, check_target, is_picture, open_writer
 from ..media.y4m import Y4MWriter
 from ..threads import ahead, free_memory, processors, share_of
+from .child import dismiss
 from .conceal import CONCEALERS, Concealer
 from .decoder import Decoder, media_info
 from .jobs import Jobs, Setting, jobs_that_pay
@@ -114,6 +115,7 @@ def decompress(
                 free_memory_of(decoder.device),
             )  # fmt: skip
         if jobs > 1:
+            dismiss()
             setting = Setting(
                 decoder.bundle, reader.header, device=device, threads=threads or share_of(jobs)
             )

@@ -20,20 +20,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from .. import models
 from ..bitstream.payloads import Header, VideoGop
+from ..entropy.binary import BitDecoder, code_raw
 from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.integer import use_torch
 from ..errors import Error
-from ..threads import QUIET, processors
+from .child import arguments, started
 from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
-
-# Pixels of a clip, below which starting a process takes longer, and loading torch in it; and of a
-# picture, above which the process is large already
-WORTH_IT, WORTH_TORCH, LARGE = 6_000_000, 40_000_000, 1_500_000
 
 
 @dataclass(frozen=True)
@@ -53,28 +51,13 @@ class Setting:
         )
 
 
-def pays(width: int, height: int, frames: int | None) -> bool:
-    """Whether a clip is long enough and there is a processor to spare. frames: None: not known."""
-    return processors() > 1 and (frames is None or width * height * frames >= WORTH_IT)
-
-
-def environment() -> dict[str, str]:
-    """For a Python that is to find this very package."""
-    path = os.environ.get("PYTHONPATH")
-    parent = str(Path(__file__).parents[2])
-    here = {"PYTHONPATH": os.pathsep.join([parent, path] if path else [parent])}
-    return QUIET | os.environ | here
-
-
 class EntropyProcess:
     """Codes or decodes the tokens of a file's GOPs, one after the other."""
 
     def __init__(self, setting: Setting, frames: int | None) -> None:
         """frames: of the clip; None: not known."""
-        pixels = setting.header.width * setting.header.height
-        long = frames is None or pixels * frames >= WORTH_TORCH
         self._setting = setting
-        self._arguments = ["torch"] if long and pixels <= LARGE else []
+        self._arguments = arguments(setting.header.width, setting.header.height, frames)
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> EntropyProcess:
@@ -107,12 +90,7 @@ class EntropyProcess:
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._child is None:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", __name__, *self._arguments],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env=environment() | {"OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # an interrupt is for us alone
-            )  # fmt: skip
+            self._child = started(self._arguments)
             self._send(self._setting)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
@@ -185,6 +163,7 @@ def main() -> None:
     answers = sys.stdout.buffer
     if "torch" in sys.argv[1:]:
         threading.Thread(target=use_torch, daemon=True).start()
+    code_raw(BitDecoder(b""), np.zeros(1, np.int32))  # what compiled code needs is loaded by that
     try:
         serve(sys.stdin.buffer, answers)
     except (EOFError, BrokenPipeError):

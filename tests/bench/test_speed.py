@@ -27,7 +27,7 @@ from neurocodec.bench.speed import (
 from neurocodec.bench.stages import STAGES, Sampler, stage_of
 from neurocodec.bench.versions import machine
 from neurocodec.bench.y4m import open_y4m, write_y4m
-from neurocodec.codec.entropy_process import environment
+from neurocodec.codec.child import environment
 from neurocodec.errors import UsageError
 from neurocodec.threads import ahead
 from neurocodec.tokenizer.config import BETWEEN

@@ -13,7 +13,7 @@ import pytest
 from neurocodec import __version__
 from neurocodec.codec.batch import _threads_of
 from neurocodec.codec.batch_ray import LOCAL, RayRunning, run_command
-from neurocodec.codec.entropy_process import environment
+from neurocodec.codec.child import environment
 from neurocodec.errors import InputError, UsageError
 from tests.conftest import write_clip
 

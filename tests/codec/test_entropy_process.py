@@ -13,8 +13,9 @@ import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.payloads import VideoGop
 from neurocodec.bitstream.reader import Reader
-from neurocodec.codec import entropy_process
-from neurocodec.codec.entropy_process import EntropyProcess, Setting, pays, serve
+from neurocodec.codec import child
+from neurocodec.codec.child import pays
+from neurocodec.codec.entropy_process import EntropyProcess, Setting, serve
 from neurocodec.codec.tokens import EntropyModel, decode_tokens, hash_tokens
 from neurocodec.errors import Error
 
@@ -35,21 +36,21 @@ def opened(path: Path, model: Path) -> tuple[Setting, EntropyModel, list[VideoGo
 
 
 def test_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entropy_process, "processors", lambda: 2)
+    monkeypatch.setattr(child, "processors", lambda: 2)
     assert pays(640, 360, 100)
     assert pays(64, 48, None)
     assert not pays(64, 48, 100)
-    monkeypatch.setattr(entropy_process, "processors", lambda: 1)
+    monkeypatch.setattr(child, "processors", lambda: 1)
     assert not pays(640, 360, 100)
 
 
 @pytest.mark.parametrize(
     ("size", "frames", "loads"),
-    [((640, 360), 33, []), ((640, 360), 200, ["torch"]), ((640, 360), None, ["torch"]),
-     ((1920, 1080), 200, [])],
+    [((640, 360), 33, ()), ((640, 360), 200, ("torch",)), ((640, 360), None, ("torch",)),
+     ((1920, 1080), 200, ())],
 )  # fmt: skip
 def test_who_loads_torch(
-    coded: tuple[Path, Path], size: tuple[int, int], frames: int | None, loads: list[str]
+    coded: tuple[Path, Path], size: tuple[int, int], frames: int | None, loads: tuple[str, ...]
 ) -> None:
     out, model = coded
     with Reader(out) as reader:
