@@ -2,10 +2,10 @@
 
     python scripts/exactness.py FILE.nc... [--model BUNDLE] [--python OTHER_PYTHON]... [--short]
 
-Settings: instruction sets that OpenBLAS (numpy's matrix products), oneDNN, torch and numba may use,
-and numbers of threads; by numpy's products and, where it makes a difference, by torch's. --python:
-also with the interpreter of another environment, with other versions of the libraries. Prints a
-table; exit status 1 if any two hashes differ.
+Settings: instruction sets that compiled loops, OpenBLAS (numpy's matrix products), oneDNN and torch
+may use, and numbers of threads; by our products and, where it makes a difference, by torch's.
+--python: also with the interpreter of another environment, with other versions of the libraries.
+Prints a table; exit status 1 if any two hashes differ.
 """
 
 from __future__ import annotations

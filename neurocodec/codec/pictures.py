@@ -144,6 +144,7 @@ class PictureLoop:
         each = steps.expand(h, w, 1).reshape(-1, 1)
         first, second = (p[0].permute(1, 2, 0) for p in predictions)
         prediction, context = nets.context(first, second, condition)
+        del predictions, first, second  # which are large
         if tokens is None:
             assert planes is not None
             z = nets.encode(planes[0].permute(1, 2, 0), prediction)

@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,15 @@ class LatentTokens:
     tokens: NDArray[np.int16]
     depth: NDArray[np.int64]
     transform: NDArray[np.int64] | None = None
+
+    def __getstate__(self) -> tuple[object, ...]:
+        """For another process: tokens of cells that have any."""
+        return self.tokens.shape, self.tokens[self.depth > 0], self.depth, self.transform
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, some, self.depth, self.transform = state
+        self.tokens = np.zeros(shape, np.int16)
+        self.tokens[self.depth > 0] = some
 
 
 @dataclass

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled_exactly
-from ..products import LANES, product
+from ..products import LANES, panels, product
 from .binary import Ints
 
 ONE = 16  # an activation of 1.0
@@ -108,8 +108,8 @@ class Layer:
 
     @functools.cached_property
     def _columns(self) -> NDArray[np.float32]:
-        """The weight, with columns of 0 behind it as ``product`` needs them."""
-        return np.pad(self.weight, ((0, 0), (0, -self.weight.shape[1] % LANES)))
+        """The weight, with columns of 0 behind it, as ``product`` takes it."""
+        return panels(np.pad(self.weight, ((0, 0), (0, -self.weight.shape[1] % LANES))))
 
     @functools.cached_property
     def _is_small(self) -> bool:

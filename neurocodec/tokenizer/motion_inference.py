@@ -46,10 +46,8 @@ class Convolutions:
 
     def buffer(self, h: int, w: int, channels: int) -> Tensor:
         """What a convolution of so many inputs reads, to be filled: its memory is used again. There
-        are channels behind them, which are 0, for vectors of processors."""
-        x = self._buffer((h, w, _padded(channels)), self.dtype, self.device)
-        x[..., channels:] = 0
-        return x
+        are channels behind them, to be 0, for vectors of processors."""
+        return self._buffer((h, w, _padded(channels)), self.dtype, self.device)
 
     def kernel(
         self, conv: nn.Module, inputs: Tensor | None = None, outputs: Tensor | None = None
@@ -134,7 +132,7 @@ class FastPictureCodec:
         x = conv.buffer(h, w, begin + _CONDITION)
         _gather_runs(x, 0, mean, 2, -0.5)
         _gather_runs(x, 4 * _PLANES, first - second, 2, 0, 2)
-        x[..., begin : begin + _CONDITION] = _wide(condition, 2)
+        _widen(x, begin, condition, 2)
         x = conv(x, self._stem)
         for block in self._blocks:
             x = self._residual(x, block)
@@ -163,7 +161,7 @@ class FastPictureCodec:
         x[..., : self._d] = 0
         x.flatten(0, 1)[:, : self._d].index_copy_(0, cells, _asinh(q / own).to(x.dtype))
         _gather_runs(x, self._d, context, 2)
-        x[..., begin : begin + _CONDITION] = condition
+        _widen(x, begin, condition, 1)
         x = conv(x, self._cells)
         for block in self._cell_blocks:
             x = self._residual(x, block)
@@ -176,7 +174,8 @@ class FastPictureCodec:
         _gather_runs(x, 2 * c, planes, 2, -0.5)
         shown = _placed(torch.zeros_like(planes), cells, _asinh(told / own))
         _gather_runs(x, 2 * c + 4 * _PLANES, shown, 2)
-        x[..., begin : begin + _CONDITION] = _wide(condition, 2)
+        _widen(x, begin, condition, 2)
+        del up, shown  # which are large
         for kernel in self._refine:
             x = conv(x, kernel, silu=True)
         return _spread_runs(planes, 0, conv(x, self._out), 2, steps, add=True)
@@ -298,6 +297,26 @@ def _place(to: Floats, cells: NDArray[np.int64], rows: Floats) -> None:
             out, at = to[y + row].ravel(), np.uint64(row * run)
             for k in range(run):
                 out[x + np.uint64(k)] += rows[n, at + np.uint64(k)]
+
+
+def _widen(to: Tensor, begin: int, cells: Tensor, n: int) -> None:
+    """Each of (h, w, C) n x n times into (h n, w n, ...) from channel ``begin`` on, and zeros into
+    the channels behind."""
+    if _ours(to):
+        _repeat(to.numpy(), begin, cells.numpy(), n)
+        return
+    end = begin + cells.shape[2]
+    to[..., begin:end], to[..., end:] = _wide(cells, n), 0
+
+
+@compiled
+def _repeat(to: Floats, begin: int, cells: Floats, n: int) -> None:
+    one, c = cells.shape[0] == 1 and cells.shape[1] == 1, cells.shape[2]
+    for y in range(to.shape[0]):
+        for x in range(to.shape[1]):
+            of, out = cells[0, 0] if one else cells[y // n, x // n], to[y, x, begin:]
+            for k in range(len(out)):
+                out[k] = of[k] if k < c else 0.0
 
 
 def _wide(cells: Tensor, n: int) -> Tensor:

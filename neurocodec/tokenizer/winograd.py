@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..compiled import compiled
-from ..products import LANES, product
+from ..products import LANES, panels, product
 from .buffer import Buffer
 
 Floats = NDArray[np.float32]
@@ -42,7 +42,8 @@ class Kernel:
         g = _OF_KERNEL
         places = np.einsum("pa,oiab,qb->pqio", g, weight.numpy(), g, optimize=True)
         places = places.reshape(_PLACES, inputs, -1)
-        self.places: Floats = np.ascontiguousarray(places, np.float32)  # (36, inputs, outputs)
+        # (36, inputs, outputs), each as ``product`` takes it
+        self.places: Floats = np.stack([panels(place.astype(np.float32)) for place in places])
         self.bias: Floats = F.pad(bias.float(), (0, more)).numpy()
 
 

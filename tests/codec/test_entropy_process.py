@@ -129,3 +129,29 @@ def test_it_ends_when_nobody_asks_any_more(coded: tuple[Path, Path]) -> None:
         request = pickle.dumps(Setting(models.read_bundle(model), reader.header))
     with pytest.raises(EOFError):
         serve(io.BytesIO(request), io.BytesIO())
+
+
+def test_a_process_that_was_started_early_is_the_one_that_is_used(
+    coded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, model = coded
+    child.start_early(str(out))
+    assert not child._waiting  # a short clip
+    monkeypatch.setattr(child, "WORTH_IT", 0)
+    monkeypatch.setattr(child, "processors", lambda: 2)
+    for wrong in (tmp_path / "none.nc", model):
+        child.start_early(str(wrong))
+        assert not child._waiting
+    child.start_early(str(out))
+    (early,) = child._waiting.values()
+    setting, entropy, gops = opened(out, model)
+    expected = [hash_tokens(decode_tokens(setting.header, gop, entropy)) for gop in gops]
+    with EntropyProcess(setting, 10) as process:
+        assert [hash_tokens(process.decode(gop)) for gop in gops] == expected
+        assert process._child is early
+        assert not child._waiting
+    child.start_early(str(out))
+    (unused,) = child._waiting.values()
+    child.dismiss()
+    assert not child._waiting
+    assert unused.poll() is not None
