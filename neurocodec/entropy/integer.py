@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled_exactly
-from ..products import LANES, panels, product
+from ..vectors import LANES, panels, product
 from .binary import Ints
 
 ONE = 16  # an activation of 1.0

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..compiled import compiled
-from ..products import LANES, panels, product
+from ..vectors import LANES, combined, panels, product
 from .buffer import Buffer
 
 Floats = NDArray[np.float32]
@@ -26,6 +26,15 @@ _SIDE = 4  # of a tile of outputs
 _PLACES = 36  # of 6x6 inputs
 _AT_ONCE = 150_000  # transformed inputs and outputs, about: they stay in a processor's own cache
 _LINES = 12  # as long as a row of tiles with a pixel on each side, that transforms need
+_forward = combined(
+    (
+        (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
+        (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
+    )
+)  # fmt: skip
+_backward = combined(
+    ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+)
 _OF_KERNEL = np.array(
     [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
 ) / 24  # fmt: skip
@@ -37,11 +46,11 @@ class Kernel:
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         """weight: (outputs, inputs, 3, 3), bias: (outputs,)."""
         self.outputs, inputs = weight.shape[:2]
-        more = -self.outputs % LANES  # that are 0
-        weight = F.pad(weight.double(), (0, 0, 0, 0, 0, 0, 0, more))
+        more, self.missing = -self.outputs % LANES, -inputs % LANES  # channels that are 0
+        weight = F.pad(weight.double(), (0, 0, 0, 0, 0, self.missing, 0, more))
         g = _OF_KERNEL
         places = np.einsum("pa,oiab,qb->pqio", g, weight.numpy(), g, optimize=True)
-        places = places.reshape(_PLACES, inputs, -1)
+        places = places.reshape(_PLACES, inputs + self.missing, -1)
         # (36, inputs, outputs), each as ``product`` takes it
         self.places: Floats = np.stack([panels(place.astype(np.float32)) for place in places])
         self.bias: Floats = F.pad(bias.float(), (0, more)).numpy()
@@ -61,8 +70,9 @@ class Winograd:
     ) -> Tensor:
         """(H, W, inputs) -> (H, W, outputs), both contiguous. silu: of the outputs; or added: to
         them."""
-        h, w, inputs = x.shape
-        _, _, outputs = kernel.places.shape
+        if kernel.missing:
+            x = F.pad(x, (0, kernel.missing))
+        (h, w, inputs), outputs = x.shape, kernel.places.shape[2]
         whole = outputs == kernel.outputs
         rows, tiles = -(-h // _SIDE), -(-w // _SIDE)
         parts = -(-tiles * _PLACES * (inputs + outputs) // _AT_ONCE)
@@ -131,48 +141,17 @@ def _transform(x: Floats, row: int, begin: int, count: int, lines: Floats, to: F
         lines[k * size : k * size + at] = 0
         lines[k * size + at + n : (k + 1) * size] = 0
     if y >= 0 and y + 6 <= h:
-        _forward(flat, (y * w + left) * c, w * c, 0, lines, at, size, 0, 1, n)
+        _forward(flat, (y * w + left) * c, w * c, lines, at, size, n)
     else:
         ends[: 6 * n] = 0
         for k in range(max(0, -y), min(6, h - y)):
             place = ((y + k) * w + left) * c
             ends[k * n : (k + 1) * n] = flat[place : place + n]
-        _forward(ends, 0, n, 0, lines, at, size, 0, 1, n)
+        _forward(lines, 6 * size, n, lines, at, size, n)
     for k in range(6):
-        _forward(lines, k * size, c, _SIDE * c, to, 6 * k * count * c, count * c, c, count, c)
-
-
-@compiled
-def _forward(
-    of: Floats, at: int, stride: int, jump: int, to: Floats, first: int, step: int, leap: int,
-    times: int, n: int,
-) -> None:  # fmt: skip
-    """Six runs of n numbers, ``stride`` apart, transformed as inputs are, to six, ``step`` apart;
-    ``times``, from ``jump`` to ``leap`` further on. Runs by themselves, and sizes that are known,
-    are what it takes to become fast machine code."""
-    two, four, five = np.float32(2), np.float32(4), np.float32(5)
-    for k in range(times):
-        x, y = at + k * jump, first + k * leap
-        a, b = of[x : x + n], of[x + stride : x + stride + n]
-        x += 2 * stride
-        c, d = of[x : x + n], of[x + stride : x + stride + n]
-        x += 2 * stride
-        e, f = of[x : x + n], of[x + stride : x + stride + n]
-        p, q = to[y : y + n], to[y + step : y + step + n]
-        y += 2 * step
-        r, s = to[y : y + n], to[y + step : y + step + n]
-        y += 2 * step
-        t, u = to[y : y + n], to[y + step : y + step + n]
-        for i in range(n):
-            a0, b0, c0, d0, e0, f0 = a[i], b[i], c[i], d[i], e[i], f[i]
-            p[i] = four * a0 - five * c0 + e0
-            even, odd = e0 - four * c0, d0 - four * b0
-            q[i] = even + odd
-            r[i] = even - odd
-            even, odd = e0 - c0, two * (d0 - b0)
-            s[i] = even + odd
-            t[i] = even - odd
-            u[i] = four * b0 - five * d0 + f0
+        for j in range(count):
+            at = k * size + _SIDE * j * c
+            _forward(lines, at, c, to, (6 * k * count + j) * c, count * c, c)
 
 
 @compiled
@@ -187,38 +166,13 @@ def _transform_back(
     for j in range(_SIDE * count):
         biases[j * c : (j + 1) * c] = bias
     for k in range(6):
-        _backward(products, k * n, 6 * n, 0, lines, k * n, 6 * n, 0, 1, n)
+        _backward(products, k * n, 6 * n, lines, k * n, 6 * n, n)
     first, last = _SIDE * begin * c, min(_SIDE * (begin + count), w) * c
     for k in range(min(_SIDE, h - y)):
-        _backward(lines, 6 * k * n, n, c, line, 0, c, _SIDE * c, count, c)
+        for j in range(count):
+            _backward(lines, 6 * k * n + j * c, n, line, _SIDE * j * c, c, c)
         of, to = added[y + k].ravel()[first:last], out[y + k].ravel()[first:last]
         _finish(line, biases, silu, add, of, to)
-
-
-@compiled
-def _backward(
-    of: Floats, at: int, stride: int, jump: int, to: Floats, first: int, step: int, leap: int,
-    times: int, n: int,
-) -> None:  # fmt: skip
-    """As ``_forward``, from six products to four outputs."""
-    two, four, eight = np.float32(2), np.float32(4), np.float32(8)
-    for k in range(times):
-        x, y = at + k * jump, first + k * leap
-        a, b = of[x : x + n], of[x + stride : x + stride + n]
-        x += 2 * stride
-        c, d = of[x : x + n], of[x + stride : x + stride + n]
-        x += 2 * stride
-        e, f = of[x : x + n], of[x + stride : x + stride + n]
-        p, q = to[y : y + n], to[y + step : y + step + n]
-        y += 2 * step
-        r, s = to[y : y + n], to[y + step : y + step + n]
-        for i in range(n):
-            even, odd = b[i] + c[i], b[i] - c[i]
-            more, rest = d[i] + e[i], d[i] - e[i]
-            p[i] = a[i] + even + more
-            q[i] = odd + two * rest
-            r[i] = even + four * more
-            s[i] = odd + eight * rest + f[i]
 
 
 @compiled

@@ -1,10 +1,11 @@
-"""Products of small matrices."""
+"""Products of small matrices, and sums of runs."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from neurocodec.products import LANES, panels, product
+from neurocodec.compiled import compiled
+from neurocodec.vectors import LANES, combined, panels, product
 
 
 def made(m: int, k: int, n: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -41,3 +42,21 @@ def test_whole_numbers_below_two_to_the_24_are_exact() -> None:
     out = np.empty((50, LANES), np.float32)
     product(a.astype(np.float32), panels(b.astype(np.float32)), out)
     assert np.array_equal(out, a @ b)
+
+
+def test_sums_of_runs() -> None:
+    matrix = ((1.0, 0.0, -2.5), (0.0, 0.0, 0.0), (0.5, 1.0, 1.0), (0.0, 3.0, 0.0))
+    combine = combined(matrix)
+
+    @compiled
+    def run(of, to):  # type: ignore[no-untyped-def]
+        combine(of, 3, 30, to, 1, 20, 2 * LANES)
+
+    of = np.random.default_rng(0).standard_normal(100).astype(np.float32)
+    to = np.full(90, 7, np.float32)
+    run(of, to)
+    expected = np.full(90, 7, np.float32)
+    for j, row in enumerate(matrix):
+        runs = (of[3 + 30 * k : 3 + 30 * k + 16] for k in range(3))
+        expected[1 + 20 * j : 17 + 20 * j] = sum(f * x for f, x in zip(row, runs, strict=True))
+    np.testing.assert_allclose(to, expected, atol=1e-6)

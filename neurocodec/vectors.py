@@ -1,9 +1,12 @@
-"""Products of small matrices, for compiled loops: without the copies that a library makes of both,
-which take a third of the time where one has few columns.
+"""Loops over vectors of float32, for compiled functions: what numba's compiler does not find.
+All arrays are contiguous, and what runs along them is a multiple of ``LANES``.
 
-``product(a, panels(b), out)`` writes float32 (M, K) times (K, N) to (M, N), contiguous, N a
-multiple of ``LANES``. A number is the sum over k = 0, 1, ... in this order, each product rounded
-alone or not at all, as the processor does it best, but in the same way whatever M and N are.
+``product(a, panels(b), out)`` writes (M, K) times (K, N) to (M, N), without the copies that a
+library makes of both, which take a third of the time where one has few columns. A number is the sum
+over k = 0, 1, ... in this order, each product rounded alone or not at all, as the processor does it
+best, but in the same way whatever M and N are.
+
+``combined(matrix)`` makes a function of runs of numbers, see there.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ LANES = 8  # of a vector; where processors have shorter ones, it is two of them
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _ZEROS = ir.Constant(_VECTOR, [0.0] * LANES)
 _PLACE = ir.IntType(64)
+_FREE = ("contract", "nsz")  # of a product and a sum: they may be one operation
 
 
 def panels(b: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -33,6 +37,51 @@ def panels(b: NDArray[np.float32]) -> NDArray[np.float32]:
     whole = width - width % (2 * LANES)
     first = b[:, :whole].reshape(inner, whole // (2 * LANES), 2 * LANES).transpose(1, 0, 2)
     return np.concatenate([first.ravel(), b[:, whole:].ravel()]).reshape(inner, width)
+
+
+def combined(matrix: tuple[tuple[float, ...], ...]) -> Callable[..., None]:
+    """f(of, at, stride, to, first, step, n): from runs of n numbers of a flat array, the k-th from
+    ``at + k stride`` on, as many runs of another as the matrix has rows, the j-th from ``first + j
+    step`` on: the sum of matrix[j][k] times the k-th. They do not overlap."""
+
+    @intrinsic
+    def combine(
+        _: Any, of: Any, at: Any, stride: Any, to: Any, first: Any, step: Any, n: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            source, target = (
+                cgutils.create_struct_proxy(signature.args[i])(context, builder, given[i]).data
+                for i in (0, 3)
+            )
+            _generated_sums(builder, matrix, source, given[1:3], target, given[4:6], given[6])
+
+        return types.void(of, at, stride, to, first, step, n), generate
+
+    return combine
+
+
+def _generated_sums(
+    builder: Any, matrix: tuple[tuple[float, ...], ...], source: Any, of: Any, target: Any, to: Any,
+    n: Any,
+) -> None:  # fmt: skip
+    """LLVM's code of ``combined``: a loop over vectors."""
+
+    def place(base: Any, runs: Any, number: int, i: Any) -> Any:
+        first, step = runs
+        begin = builder.add(first, builder.mul(step, _PLACE(number)))
+        return builder.bitcast(builder.gep(base, [builder.add(begin, i)]), _VECTOR.as_pointer())
+
+    with cgutils.for_range_slice(builder, _PLACE(0), n, _PLACE(LANES), _PLACE) as (i, _):
+        count = len(matrix[0])
+        given = [builder.load(place(source, of, k, i), align=4) for k in range(count)]
+        for j, row in enumerate(matrix):
+            total = _ZEROS
+            for factor, vector in zip(row, given, strict=True):
+                if factor:
+                    times = ir.Constant(_VECTOR, [factor] * LANES)
+                    term = builder.fmul(times, vector, flags=_FREE) if factor != 1 else vector
+                    total = term if total is _ZEROS else builder.fadd(total, term, flags=_FREE)
+            builder.store(total, place(target, to, j, i), align=4)
 
 
 def _block(rows: int, vectors: int) -> Callable[..., None]:
@@ -80,16 +129,15 @@ def _generated(
     of_b = at(panel, builder.mul(k, _PLACE(LANES * vectors)))
     columns = [builder.load(vector(at(of_b, _PLACE(LANES * v))), align=4) for v in range(vectors)]
     new = []
-    free = ("contract", "nsz")  # a product and a sum may be one operation
     for i in range(rows):
         number = builder.load(at(of_a[i], k), align=4)
         undefined = ir.Constant(_VECTOR, ir.Undefined)
         first = builder.insert_element(undefined, number, ir.IntType(32)(0))
         order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         all_of_it = builder.shuffle_vector(first, undefined, order)
-        products = [builder.fmul(all_of_it, x, flags=free) for x in columns]
+        products = [builder.fmul(all_of_it, x, flags=_FREE) for x in columns]
         pairs = zip(sums[i], products, strict=True)
-        new.append([builder.fadd(total, x, flags=free) for total, x in pairs])
+        new.append([builder.fadd(total, x, flags=_FREE) for total, x in pairs])
     following = builder.add(k, _PLACE(1))
     builder.cbranch(builder.icmp_signed("<", following, inner), loop, after)
 
