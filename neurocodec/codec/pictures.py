@@ -21,12 +21,11 @@ from ..entropy.field import Field
 from ..entropy.structure import Picture
 from ..tokenizer.config import COARSE, COARSEST, INTRA, SPATIAL_STRIDE
 from ..tokenizer.motion import predict
-from ..tokenizer.motion_inference import Convolutions, FastPictureCodec
+from ..tokenizer.motion_inference import Convolutions, FastPictureCodec, rounded, steps_of_cells
 from ..tokenizer.motion_model import (
     MotionTokenizer,
     PictureCodec,
     base_of,
-    cell_steps,
     enlarged,
 )
 from ..tokenizer.quarter_pixels import QuarterPixels, predicted
@@ -138,7 +137,7 @@ class PictureLoop:
         nets = self._networks(kind)
         h, w = (side // (SPATIAL_STRIDE // 2) for side in predictions[0].shape[2:])
         t = torch.tensor([step], dtype=torch.float32, device=self.device)
-        steps = cell_steps(t, kind, predictions, self.masking)
+        steps = steps_of_cells(t, kind, predictions, self.masking)
         condition = self.tokenizer.condition_of(kind, steps)
         steps = steps[0, 0, ..., None]
         each = steps.expand(h, w, 1).reshape(-1, 1)
@@ -159,8 +158,7 @@ class PictureLoop:
             transform = torch.from_numpy(tokens.transform.ravel()[cells]).to(self.device)
             q = self.tokenizer.lfq.transformed(q, transform, back=True)
         out = nets.decode(q, at, prediction, context, condition, steps)
-        out = out.clamp_(0, 1).mul_(255).round_().div_(255)
-        return out.permute(2, 0, 1).contiguous()[None], tokens
+        return rounded(out), tokens
 
     def _networks(self, kind: int) -> FastPictureCodec:
         slow = self.tokenizer.networks(kind)

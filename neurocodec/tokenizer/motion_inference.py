@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..compiled import compiled
+from ..compiled import compiled, compiled_exactly
 from ..device import has_fast_bf16
 from . import winograd
 from .buffer import Buffer
-from .config import KINDS
-from .motion_model import PictureCodec, ResBlock
+from .config import COARSE, COARSEST, KINDS
+from .motion_model import PictureCodec, ResBlock, cell_steps, masked_steps
 from .winograd import Winograd, activated
 
 _PLANES = 6
@@ -84,6 +84,55 @@ class Convolutions:
 
     def silu(self, x: Tensor) -> Tensor:
         return F.silu(x) if self._winograd is None else activated(x)
+
+
+def steps_of_cells(
+    step: Tensor, kind: int, predictions: tuple[Tensor, Tensor], masking: float
+) -> Tensor:
+    """As ``motion_model.cell_steps``, of one picture: planes (1, 6, H/2, W/2)."""
+    first, second = (p[0].permute(1, 2, 0) for p in predictions)
+    if not masking or kind in (COARSEST, COARSE) or not _ours(first, second):
+        return cell_steps(step, kind, predictions, masking)
+    variance = _variance(first.contiguous().numpy(), second.contiguous().numpy())
+    return masked_steps(step, torch.from_numpy(variance)[None, None], masking)
+
+
+@compiled
+def _variance(first: Floats, second: Floats) -> Floats:
+    """Of the mean prediction's luma, (h, w): planes (H/2, W/2, 6)."""
+    out = np.empty((first.shape[0] // _CELL, first.shape[1] // _CELL), np.float32)
+    count = np.float32(4 * _CELL**2)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            total, squares = np.float32(0), np.float32(0)
+            for y in range(i * _CELL, (i + 1) * _CELL):
+                for x in range(j * _CELL, (j + 1) * _CELL):
+                    for k in range(4):
+                        sample = (first[y, x, k] + second[y, x, k]) * np.float32(0.5)
+                        total, squares = total + sample, squares + sample * sample
+            mean = total / count
+            out[i, j] = max(squares / count - mean * mean, np.float32(0))
+    return out
+
+
+def rounded(planes: Tensor) -> Tensor:
+    """Planes (H/2, W/2, 6), which are lost, in 0..1 and multiples of 1/255: (1, 6, H/2, W/2)."""
+    if _ours(planes):
+        return torch.from_numpy(_round(planes.numpy()))[None]
+    out = planes.clamp_(0, 1).mul_(255).round_().div_(255)
+    return out.permute(2, 0, 1).contiguous()[None]
+
+
+@compiled_exactly
+def _round(planes: Floats) -> Floats:
+    h, w, count = planes.shape
+    out = np.empty((count, h, w), np.float32)
+    for y in range(h):
+        for x in range(w):
+            for k in range(count):
+                value = min(max(planes[y, x, k], np.float32(0)), np.float32(1)) * np.float32(255)
+                out[k, y, x] = np.float32(np.int32(value + np.float32(0.5))) / np.float32(255)
+    return out
 
 
 def _padded(channels: int) -> int:

@@ -260,6 +260,11 @@ def cell_steps(
     samples = luma((first + second)[:, :4].float() / 2)[:, None]
     mean = F.avg_pool2d(samples, SPATIAL_STRIDE)
     variance = (F.avg_pool2d(samples.square(), SPATIAL_STRIDE) - mean.square()).clamp_min(0)
+    return masked_steps(step, variance, masking)
+
+
+def masked_steps(step: Tensor, variance: Tensor, masking: float) -> Tensor:
+    """Of cells, from the variance in each, (B, 1, h, w)."""
     variance = F.avg_pool2d(F.pad(variance, (1, 1, 1, 1), mode="replicate"), 3, 1)
     factor = ((variance + _STILL) / _RESTLESS).pow(masking)
     return step.view(-1, 1, 1, 1) * factor.clamp(1 / _MOST_MASKING, _MOST_MASKING)

@@ -27,7 +27,6 @@ from .motion import (
     Reference,
     overlapped_window,
 )
-from .patch import luma
 
 UNIT = 8
 Samples = NDArray[np.int16]
@@ -51,7 +50,9 @@ class QuarterPixels:
         """Of each picture."""
         with self._lock:
             if self._luma is None:
-                self._luma = _interpolated(luma(self._planes), LUMA_TAPS, MARGIN)
+                planes = self._planes[:, :4].float().cpu().numpy()
+                wide = [_wide(x, 2, MARGIN) for x in planes]
+                self._luma = _interpolated(wide, LUMA_TAPS)
             return self._luma
 
     @property
@@ -60,8 +61,9 @@ class QuarterPixels:
         with self._lock:
             if self._chroma is None:
                 taps = F.pad(CHROMA_TAPS, (2, 2))
-                u, v = (_interpolated(self._planes[:, k], taps, MARGIN // 2) for k in (4, 5))
-                self._chroma = u, v
+                planes = self._planes[:, 4:].float().cpu().numpy()
+                wide = [[_wide(x[k : k + 1], 1, MARGIN // 2) for x in planes] for k in (0, 1)]
+                self._chroma = _interpolated(wide[0], taps), _interpolated(wide[1], taps)
             return self._chroma
 
     @functools.cached_property
@@ -102,10 +104,30 @@ def _windows(h: int, w: int, side: int) -> tuple[Floats, Floats]:
     return window.numpy(), (norm / (255 * UNIT)).numpy()
 
 
-def _interpolated(planes: Tensor, taps: Tensor, margin: int) -> list[Samples]:
-    """Samples at quarter pixels of each plane (B, H, W) in 0..1. taps: (4, 8)."""
-    wide = F.pad(planes[:, None].float(), (margin + 3, margin + 4) * 2, mode="replicate")[:, 0]
-    return [interpolated(x, (taps * (255 * UNIT)).numpy()) for x in wide.cpu().numpy()]
+def _interpolated(planes: list[Floats], taps: Tensor) -> list[Samples]:
+    """Samples at quarter pixels of each. taps: (4, 8)."""
+    return [interpolated(x, (taps * (255 * UNIT)).numpy()) for x in planes]
+
+
+@compiled
+def _wide(phases: Floats, side: int, margin: int) -> Floats:
+    """Samples of a plane from its phases (side^2, h, w), with a margin and a filter's reach, 3 and
+    4, of its edge around."""
+    _, h, w = phases.shape
+    out = np.empty((side * h + 2 * margin + 7, side * w + 2 * margin + 7), np.float32)
+    before, last = margin + 3, side * w - 1
+    for y in range(len(out)):
+        of = min(max(y - before, 0), side * h - 1)
+        to, row = out[y], (of % side) * side
+        for phase in range(side):
+            given = phases[row + phase, of // side]
+            for x in range(w):
+                to[before + side * x + phase] = given[x]
+        for x in range(before):
+            to[x] = to[before]
+        for x in range(before + last + 1, len(to)):
+            to[x] = to[before + last]
+    return out
 
 
 @compiled

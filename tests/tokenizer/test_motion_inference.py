@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from neurocodec.tokenizer import motion_inference
 from neurocodec.tokenizer.config import BETWEEN, COARSE, INTER, INTRA, MOTION_SIZES, MotionConfig
 from neurocodec.tokenizer.motion_inference import Convolutions, FastPictureCodec
+from neurocodec.tokenizer.motion_model import cell_steps
 from tests.conftest import tiny_motion_tokenizer
 
 CPU = torch.device("cpu")
@@ -74,3 +75,23 @@ def test_the_same_picture(
 def test_asinh() -> None:
     x = torch.cat([torch.linspace(-1e-3, 1e-3, 101), torch.linspace(-300, 300, 1001)])
     torch.testing.assert_close(motion_inference._asinh(x), x.asinh(), atol=1e-7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [COARSE, INTRA, BETWEEN])
+@pytest.mark.parametrize("masking", [0.0, 0.3])
+def test_steps_of_cells(kind: int, masking: float) -> None:
+    torch.manual_seed(2)
+    smooth = torch.rand(2, 6, 6, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    first, second = (smooth + 0.1 * torch.rand(2, 6, 24, 32) ** 4).split(1)
+    step = torch.tensor([STEP])
+    expected = cell_steps(step, kind, (first, second), masking)
+    found = motion_inference.steps_of_cells(step, kind, (first, second), masking)
+    torch.testing.assert_close(found, expected, atol=0, rtol=1e-4)
+    assert (expected.numel() > 1) == (masking > 0 and kind != COARSE)
+
+
+def test_rounded_planes() -> None:
+    planes = torch.rand(8, 12, 6) * 1.2 - 0.1
+    expected = (planes.clamp(0, 1) * 255).round() / 255
+    found = motion_inference.rounded(planes.clone())
+    assert torch.equal(found, expected.permute(2, 0, 1)[None])
