@@ -31,12 +31,16 @@ _FREE = ("contract", "nsz")  # of a product and a sum: they may be one operation
 
 
 def panels(b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(K, N), rearranged: of 16 columns after the other, of what is left 8, each (K, 16) or (K, 8),
-    so that a product reads them one after the other. Of the same shape."""
-    inner, width = b.shape
+    """(..., K, N), each rearranged: of 16 columns after the other, of what is left 8, each (K, 16)
+    or (K, 8), so that a product reads them one after the other. Of the same shape."""
+    inner, width = b.shape[-2:]
     whole = width - width % (2 * LANES)
-    first = b[:, :whole].reshape(inner, whole // (2 * LANES), 2 * LANES).transpose(1, 0, 2)
-    return np.concatenate([first.ravel(), b[:, whole:].ravel()]).reshape(inner, width)
+    out = np.empty((*b.shape[:-2], inner * width), np.float32)
+    first = b[..., :whole].reshape(*b.shape[:-1], whole // (2 * LANES), 2 * LANES)
+    to = out[..., : inner * whole].reshape(*first.swapaxes(-2, -3).shape)
+    to[:] = first.swapaxes(-2, -3)
+    out[..., inner * whole :] = b[..., whole:].reshape(*b.shape[:-2], inner * (width - whole))
+    return out.reshape(b.shape)
 
 
 def combined(matrix: tuple[tuple[float, ...], ...]) -> Callable[..., None]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..compiled import compiled, compiled_exactly
 from ..device import has_fast_bf16
+from ..vectors import LANES
 from . import winograd
 from .buffer import Buffer
 from .config import COARSE, COARSEST, KINDS
@@ -29,7 +30,6 @@ _PLANES = 6
 _CELL = 4  # samples of planes along a cell
 _CONDITION = 1 + KINDS
 Floats = NDArray[np.float32]
-_VECTOR = 8  # channels are made a multiple of it
 Kernel = winograd.Kernel | tuple[Tensor, Tensor]  # weight and bias
 
 
@@ -136,7 +136,7 @@ def _round(planes: Floats) -> Floats:
 
 
 def _padded(channels: int) -> int:
-    return -(-channels // _VECTOR) * _VECTOR
+    return -(-channels // LANES) * LANES
 
 
 class FastPictureCodec:

@@ -35,9 +35,8 @@ _forward = combined(
 _backward = combined(
     ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 )
-_OF_KERNEL = np.array(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
-) / 24  # fmt: skip
+_OF_LINE = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+_OF_KERNEL = np.kron(_OF_LINE, _OF_LINE).astype(np.float32)  # (36, 9)
 
 
 class Kernel:
@@ -47,12 +46,11 @@ class Kernel:
         """weight: (outputs, inputs, 3, 3), bias: (outputs,)."""
         self.outputs, inputs = weight.shape[:2]
         more, self.missing = -self.outputs % LANES, -inputs % LANES  # channels that are 0
-        weight = F.pad(weight.double(), (0, 0, 0, 0, 0, self.missing, 0, more))
-        g = _OF_KERNEL
-        places = np.einsum("pa,oiab,qb->pqio", g, weight.numpy(), g, optimize=True)
-        places = places.reshape(_PLACES, inputs + self.missing, -1)
+        weight = F.pad(weight.float(), (0, 0, 0, 0, 0, self.missing, 0, more))
+        taps = weight.permute(2, 3, 1, 0).reshape(9, -1).numpy()
+        places = (_OF_KERNEL @ taps).reshape(_PLACES, inputs + self.missing, -1)
         # (36, inputs, outputs), each as ``product`` takes it
-        self.places: Floats = np.stack([panels(place.astype(np.float32)) for place in places])
+        self.places: Floats = panels(places)
         self.bias: Floats = F.pad(bias.float(), (0, more)).numpy()
 
 
