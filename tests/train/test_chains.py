@@ -97,9 +97,9 @@ def test_the_loss_falls(chains: Chains, tmp_path: Path) -> None:
         return run.code(x, batch.predictions, batch.kind, batch.step, before, False).loss
 
     before = loss()
-    for _ in range(25):
+    for _ in range(15):  # at this rate it rises again after some more
         run.chain_step(batch)
-    assert loss() < 0.98 * before
+    assert loss() < 0.8 * before
 
 
 def test_a_run_over_chains_is_saved_and_leaves_intra_networks(
