@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., object])
+logger = logging.getLogger(__name__)
+
+
+class Notice(event.Listener):
+    """Tells whoever waits at a terminal, once, that something is being compiled."""
+
+    def __init__(self) -> None:
+        self.given = False
+
+    def on_start(self, _: object) -> None:
+        if not self.given and logging.getLogger("neurocodec").handlers:
+            self.given = True
+            logger.warning("compiling for this machine: up to a minute, the first time only")
+
+    def on_end(self, _: object) -> None:
+        pass
+
+
+notice = Notice()
+event.register("numba:compile", notice)
 
 
 def compiled(function: F) -> F:

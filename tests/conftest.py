@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from neurocodec import models
+from neurocodec.compiled import notice
 from neurocodec.entropy.adaptive import Prior, TokenShape, empty_prior
 from neurocodec.media.frame import Frame
 from neurocodec.tokenizer.config import MOTION_SIZES, SIZES, MotionConfig, TokenizerConfig
@@ -23,6 +24,12 @@ from neurocodec.tokenizer.motion_model import MotionTokenizer
 from tests.generators import random_parts
 
 GPU = torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def told_of_the_compiler() -> None:
+    """Whatever is compiled first, what programs say is what the test is about."""
+    notice.given = True
 
 
 @pytest.fixture(autouse=True, scope="session")
