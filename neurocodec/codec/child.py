@@ -57,16 +57,22 @@ def _start(given: tuple[str, ...]) -> _Child:
 def start_early(path: str) -> None:
     """For the .nc file at ``path``, if it is one and long: while we load torch, the process loads
     what it needs."""
+    if not Path(path).is_file():  # a pipe can be opened but once
+        return
     with contextlib.suppress(Error), Reader(path) as reader:
         clip = reader.header.width, reader.header.height, reader.frames
         if pays(*clip):
-            _waiting[arguments(*clip)] = _start(arguments(*clip))
+            given = arguments(*clip)
+            _waiting[given] = _start(given)
+
+
+def end(child: _Child) -> None:
+    child.kill()
+    child.communicate()
 
 
 @atexit.register
 def dismiss() -> None:
     """End those that nobody has asked for."""
     while _waiting:
-        _, child = _waiting.popitem()
-        child.kill()
-        child.communicate()
+        end(_waiting.popitem()[1])

@@ -30,7 +30,7 @@ from ..entropy.binary import BitDecoder, code_raw
 from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.integer import use_torch
 from ..errors import Error
-from .child import arguments, started
+from .child import arguments, end, started
 from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
 
 
@@ -69,8 +69,7 @@ class EntropyProcess:
     def close(self) -> None:
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
-            child.communicate()
+            end(child)
 
     def decode(self, gop: VideoGop) -> Iterator[Tokens]:
         """As ``decode_tokens``; the process is an item or two ahead."""

@@ -61,14 +61,14 @@ BlockCounts = tuple[Ints, int, int]  # (contexts, 2), unit and limit
 
 @compiled_exactly
 def code_group(stream: Stream, table: BlockCounts, contexts: Ints, bits: Bits) -> None:
-    """Code bits (N,), in place, in contexts (N,) of a block."""
+    """Code bits (N,), in place, in contexts (N,) of a block, then count them."""
     counts, unit, limit = table
+    probabilities = np.empty(len(contexts), np.int64)
     for i in range(len(contexts)):
         zeros, ones = counts[contexts[i], 0], counts[contexts[i], 1]
         part = (ones * 131072 + 65536) // ((zeros + ones) * 2 + 2)
-        bits[i] = _code_bit(stream, min(max(part, 1), 65535), bits[i])
-    if stream[0][_LOST]:
-        bits[:] = 0
+        probabilities[i] = min(max(part, 1), 65535)
+    _code_given(stream, probabilities, bits)
     for i in range(len(contexts)):
         counts[contexts[i], bits[i]] += unit
     for i in range(len(contexts)):  # those that were not touched stay, above the limit or not
@@ -80,8 +80,14 @@ def code_group(stream: Stream, table: BlockCounts, contexts: Ints, bits: Bits) -
 @compiled_exactly
 def code_raw_group(stream: Stream, bits: Bits) -> None:
     """Code bits (N,), in place, that cost one bit each."""
+    _code_given(stream, np.full(len(bits), HALF), bits)
+
+
+@compiled_exactly
+def _code_given(stream: Stream, probabilities: Ints, bits: Bits) -> None:
+    """Code bits (N,), in place, whose probabilities of a one are these, in units of 2^-16."""
     for i in range(len(bits)):
-        bits[i] = _code_bit(stream, HALF, bits[i])
+        bits[i] = _code_bit(stream, probabilities[i], bits[i])
     if stream[0][_LOST]:
         bits[:] = 0
 
@@ -153,12 +159,16 @@ class BitEncoder:
     @property
     def ideal_bits(self) -> float:
         """Cross-entropy of what was encoded."""
-        self._bits += _information(self._kept[self._counted : int(self._state[_PLACE])])
-        self._counted = int(self._state[_PLACE])
+        self._count()
         return self._bits
 
+    def _count(self) -> None:
+        place = int(self._state[_PLACE])
+        self._bits += _information(self._kept[self._counted : place])
+        self._counted = place
+
     def _write(self) -> None:
-        assert self.ideal_bits >= 0  # of all that is kept
+        self._count()
         numbers = self._kept[: self._counted]
         # dyadic: exact in float64
         self._coder.encode((numbers & 1).astype(np.int32), _BERNOULLI, (numbers >> 1) / 65536)
@@ -204,16 +214,6 @@ def _coded(coder: BitCoder, bits: Bits, probabilities: NDArray[np.integer]) -> B
     return found
 
 
-@compiled_exactly
-def _code_given(stream: Stream, probabilities: Ints, bits: Bits) -> None:
-    for i in range(len(bits)):
-        bits[i] = _code_bit(stream, probabilities[i], bits[i])
-    if stream[0][_LOST]:
-        bits[:] = 0
-
-
-def code_raw(coder: BitCoder, bits: NDArray[np.integer]) -> Bits:
+def code_raw(coder: BitCoder, bits: Bits) -> Bits:
     """A group of bits that cost one bit each."""
-    found = bits.astype(np.int32)
-    code_raw_group(coder.stream(len(found)), found)
-    return found
+    return coder.code(bits, np.full(len(bits), HALF))

@@ -35,9 +35,23 @@ class Field:
 
 def scaled(mv: Ints, to: int, of: int) -> Ints:
     """What a motion of ``mv`` over ``of`` pictures is over ``to`` pictures, halves rounded up."""
+    return _scaled(mv.ravel(), to, of).reshape(mv.shape)
+
+
+@compiled_exactly
+def _scaled(mv: Ints, to: int, of: int) -> Ints:
+    out = np.empty(len(mv), np.int64)
+    for i in range(len(mv)):
+        out[i] = scaled_number(mv[i], to, of)
+    return out
+
+
+@compiled_exactly
+def scaled_number(mv: int, to: int, of: int) -> int:
+    """As :func:`scaled`, of one component."""
     if of < 0:
         to, of = -to, -of
-    return np.clip((2 * to * mv + of) // (2 * of), -MAX_MV, MAX_MV)
+    return min(max((2 * to * mv + of) // (2 * of), -MAX_MV), MAX_MV)
 
 
 def align_cells(array: NDArray[Any], mv: NDArray[np.int16]) -> NDArray[Any]:

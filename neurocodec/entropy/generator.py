@@ -44,8 +44,8 @@ from .integer import (
     parts,
     windows,
 )
-from .motion_features import MODES, roughness
-from .motion_generator import ACROSS, COUNT_LIMIT, COUNT_UNIT, MOTION_TABLES, motion_layers
+from .motion_features import ACROSS, MODES, roughness
+from .motion_generator import COUNT_LIMIT, COUNT_UNIT, MOTION_TABLES, motion_layers
 from .schedule import steps_of
 from .signs import code_signs, hidden_signs
 from .structure import MAX_LEVEL as MAX_PICTURE_LEVEL

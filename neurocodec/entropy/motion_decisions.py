@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..compiled import compiled_exactly
 from .binary import BlockCounts, Ints, Stream, code_group, code_raw_group
-from .field import BOTH, DIRECT, FIRST, MAX_MV, SECOND
+from .field import BOTH, DIRECT, FIRST, SECOND, scaled_number
 from .integer import BUCKETS
 from .motion import PREFIX, guess_of
 
@@ -192,19 +192,11 @@ def guesses(
         for axis in range(2):
             if mirrored:
                 own = first_mv[cell, axis]
-                candidates[i, 1, axis] = _scaled(own, distances[1], distances[0])
-                off[i, axis] = _scaled(own - guessed[cell, axis], distances[1], distances[0])
+                candidates[i, 1, axis] = scaled_number(own, distances[1], distances[0])
+                off[i, axis] = scaled_number(own - guessed[cell, axis], distances[1], distances[0])
             if alone:
                 guess[i, axis] = candidates[i, 1, axis]
             candidates[i, 0, axis] = guess[i, axis]
             if r == 0:
                 guessed[cell, axis] = guess[i, axis]
     return rows, candidates, there, off
-
-
-@compiled_exactly
-def _scaled(mv: int, to: int, of: int) -> int:
-    """As ``field.scaled``, of one component."""
-    if of < 0:
-        to, of = -to, -of
-    return min(max((2 * to * mv + of) // (2 * of), -MAX_MV), MAX_MV)

@@ -26,6 +26,7 @@ NEAREST = [i for i, (dy, dx) in enumerate(AROUND) if max(abs(dy), abs(dx)) == 1]
 PLACE = 4 + 1 + MAX_LEVEL + 1 + 1 + 2 + 1  # features of the pass and the picture
 MODE_FEATURES = PLACE + MODES * len(AROUND) + MODES + 2 + 2 * 2 * len(NEAREST) + 2 * 2
 VECTOR_FEATURES = PLACE + 2 + 4 * len(AROUND) + 3 * len(NEAREST) + 3 + 6 + 4 + 2
+ACROSS = 6  # features of the horizontal difference, for the vertical one
 _OUTSIDE = 9  # mode of what is not known
 _IS_MODE = ONE * np.eye(_OUTSIDE + 1, MODES, dtype=np.int8)  # features of a mode
 _ONE = np.int8(ONE)
@@ -274,3 +275,18 @@ def _vector_features(
         out[k + 3] = rough[cell]
         k = _pointed(out, k + 4, carried, cell, guess, h, w)
     return found
+
+
+@compiled_exactly
+def with_across(inner: Activations, across: Ints) -> Activations:
+    """(N, width), and facts about horizontal differences (N,) behind them: (N, width + ACROSS)."""
+    n, width = inner.shape
+    out = np.empty((n, width + ACROSS), np.int8)
+    for i in range(n):
+        for j in range(width):
+            out[i, j] = inner[i, j]
+        size, sign = abs(across[i]), (across[i] > 0) - (across[i] < 0)
+        out[i, width], out[i, width + 1] = ONE * sign, ONE * (size == 0)
+        out[i, width + 2], out[i, width + 3] = _signed(across[i]), _log(size)
+        out[i, width + 4], out[i, width + 5] = ONE * (size == 1), ONE * (size == 2)
+    return out

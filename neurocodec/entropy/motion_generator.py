@@ -12,11 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiled import compiled_exactly
 from .adaptive import Prior
 from .binary import BitCoder, Counts, Ints
 from .field import DIRECT, MAX_MV, Field
-from .integer import BUCKETS, LOGS, ONE, Activations, Layer, distinct, limited
+from .integer import BUCKETS, ONE, Activations, Layer, distinct, limited
 from .motion import Pass
 from .motion_decisions import (
     CANDIDATES,
@@ -30,6 +29,7 @@ from .motion_decisions import (
     guesses,
 )
 from .motion_features import (
+    ACROSS,
     MODE_FEATURES,
     VECTOR_FEATURES,
     Known,
@@ -37,11 +37,11 @@ from .motion_features import (
     mode_features,
     surroundings,
     vector_features,
+    with_across,
 )
 
 COUNT_UNIT = 16  # what one bit adds to a count
 COUNT_LIMIT = 16383
-ACROSS = 6  # features of the horizontal difference, for the vertical one
 
 
 def motion_layers(width: int) -> dict[str, tuple[int, int]]:
@@ -185,23 +185,7 @@ class MotionGenerator:
         inner = self.hidden("motion.difference", x)
         logits = self.logits("motion.difference.x", "motion_x", block, inner)
         across = ask_numbers(self._asked(coder, logits), np.ascontiguousarray(value[:, 0]))
-        inner = self.apply("motion.difference.2", _with_across(inner, across))
+        inner = self.apply("motion.difference.2", with_across(inner, across))
         logits = self.logits("motion.difference.y", "motion_y", block, inner)
         down = ask_numbers(self._asked(coder, logits), np.ascontiguousarray(value[:, 1]))
         return np.stack([across, down], 1)
-
-
-@compiled_exactly
-def _with_across(inner: Activations, across: Ints) -> Activations:
-    """(N, width), and facts about horizontal differences (N,) behind them: (N, width + ACROSS)."""
-    n, width = inner.shape
-    out = np.empty((n, width + ACROSS), np.int8)
-    for i in range(n):
-        for j in range(width):
-            out[i, j] = inner[i, j]
-        size, sign = abs(across[i]), (across[i] > 0) - (across[i] < 0)
-        log = LOGS[min(size, len(LOGS) - 1)]
-        out[i, width], out[i, width + 1] = ONE * sign, ONE * (size == 0)
-        out[i, width + 2], out[i, width + 3] = sign * log, log
-        out[i, width + 4], out[i, width + 5] = ONE * (size == 1), ONE * (size == 2)
-    return out

@@ -34,7 +34,7 @@ Kernel = winograd.Kernel | tuple[Tensor, Tensor]  # weight and bias
 
 
 class Convolutions:
-    """Of pictures (H, W, C), contiguous; the kernel's inputs may be fewer than those there are."""
+    """Of pictures (H, W, C), contiguous, as they are fastest on a device."""
 
     def __init__(self, device: torch.device, threads: int = 1) -> None:
         """threads: of each, where they are ours."""

@@ -50,9 +50,7 @@ class QuarterPixels:
         """Of each picture."""
         with self._lock:
             if self._luma is None:
-                planes = self._planes[:, :4].float().cpu().numpy()
-                wide = [_wide(x, 2, MARGIN) for x in planes]
-                self._luma = _interpolated(wide, LUMA_TAPS)
+                self._luma = _interpolated(self._planes[:, :4], 2, LUMA_TAPS, MARGIN)
             return self._luma
 
     @property
@@ -61,9 +59,10 @@ class QuarterPixels:
         with self._lock:
             if self._chroma is None:
                 taps = F.pad(CHROMA_TAPS, (2, 2))
-                planes = self._planes[:, 4:].float().cpu().numpy()
-                wide = [[_wide(x[k : k + 1], 1, MARGIN // 2) for x in planes] for k in (0, 1)]
-                self._chroma = _interpolated(wide[0], taps), _interpolated(wide[1], taps)
+                u, v = (
+                    _interpolated(self._planes[:, k : k + 1], 1, taps, MARGIN // 2) for k in (4, 5)
+                )
+                self._chroma = u, v
             return self._chroma
 
     @functools.cached_property
@@ -104,9 +103,11 @@ def _windows(h: int, w: int, side: int) -> tuple[Floats, Floats]:
     return window.numpy(), (norm / (255 * UNIT)).numpy()
 
 
-def _interpolated(planes: list[Floats], taps: Tensor) -> list[Samples]:
-    """Samples at quarter pixels of each. taps: (4, 8)."""
-    return [interpolated(x, (taps * (255 * UNIT)).numpy()) for x in planes]
+def _interpolated(phases: Tensor, side: int, taps: Tensor, margin: int) -> list[Samples]:
+    """Samples at quarter pixels of each plane, given by its phases (B, side^2, h, w) in 0..1. taps:
+    (4, 8)."""
+    given, by = phases.float().cpu().numpy(), (taps * (255 * UNIT)).numpy()
+    return [interpolated(_wide(x, side, margin), by) for x in given]
 
 
 @compiled

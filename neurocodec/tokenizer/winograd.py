@@ -78,14 +78,14 @@ class Winograd:
         size = _PLACES * step * (inputs + outputs)
         size += _LINES * (_SIDE * step + 2) * max(inputs, outputs)
         out = torch.empty(h, w, outputs)
-        add = added is not None and whole
-        more = added if added is not None and whole else out
+        fused = added if whole else None
+        more = out if fused is None else fused
 
         def work(first: int) -> None:
             memory = self._buffer((size,), torch.float32, torch.device("cpu")).numpy()
             _convolve(
                 x.numpy(), kernel.places, kernel.bias, first, self._threads, step, memory, silu,
-                add, more.numpy(), out.numpy(),
+                fused is not None, more.numpy(), out.numpy(),
             )  # fmt: skip
 
         if self._pool is None or rows < self._threads:

@@ -139,7 +139,9 @@ def test_a_process_that_was_started_early_is_the_one_that_is_used(
     assert not child._waiting  # a short clip
     monkeypatch.setattr(child, "WORTH_IT", 0)
     monkeypatch.setattr(child, "processors", lambda: 2)
-    for wrong in (tmp_path / "none.nc", model):
+    pipe = tmp_path / "pipe.nc"
+    os.mkfifo(pipe)  # that nobody writes to: opening it would wait
+    for wrong in (tmp_path / "none.nc", model, pipe):
         child.start_early(str(wrong))
         assert not child._waiting
     child.start_early(str(out))
