@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from ..cli import main
-from ..codec import child
+from ..codec import plan
 
 INTERVAL = 0.004  # seconds
 STAGES = (
@@ -100,7 +100,7 @@ class Sampler:
 
 
 def run(report: Path, arguments: list[str]) -> None:
-    child.WORTH_IT = sys.maxsize  # all of it in this process, where it is seen
+    plan.ENTROPY_PAYS = sys.maxsize  # all of it in this process, where it is seen
     began = time.perf_counter()
     with Sampler() as sampler:
         main.main(arguments, standalone_mode=False)

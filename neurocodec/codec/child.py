@@ -1,35 +1,82 @@
-"""The process beside ours that codes tokens, see ``entropy_process.py``: when it pays, and its
-start. Nothing is loaded here that takes long, so that it can be started before such things are."""
+"""Processes of ours beside this one, which answer what they are sent.
+
+Requests and answers are pickles, ours alone. Nothing is loaded here that takes long, so that a
+process can be started, and load what it needs, while we load torch. It ends when its standard input
+does, however we ended.
+"""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import IO, Any, NoReturn
 
-from ..bitstream.reader import Reader
 from ..errors import Error
-from ..threads import QUIET, processors
-
-# Pixels of a clip, below which starting a process takes longer, and loading torch in it; and of a
-# picture, above which the process is large already
-WORTH_IT, WORTH_TORCH, LARGE = 6_000_000, 40_000_000, 1_500_000
-_Child = subprocess.Popen[bytes]
-_waiting: dict[tuple[str, ...], _Child] = {}  # started early, by arguments
+from ..threads import QUIET
 
 
-def pays(width: int, height: int, frames: int | None) -> bool:
-    """Whether a clip is long enough and there is a processor to spare. frames: None: not known."""
-    return processors() > 1 and (frames is None or width * height * frames >= WORTH_IT)
+class Child:
+    """A process, from its start on."""
 
+    def __init__(self, *command: str) -> None:
+        """command: a module of ours that calls :func:`serve`, and what it is told."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+            start_new_session=True,  # an interrupt is for us alone
+        )  # fmt: skip
 
-def arguments(width: int, height: int, frames: int | None) -> tuple[str, ...]:
-    """What the process of such a clip is told at its start."""
-    long = frames is None or width * height * frames >= WORTH_TORCH
-    return ("torch",) if long and width * height <= LARGE else ()
+    @property
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
+
+    def send(self, request: Any) -> None:
+        """Raises Error, or what the process ended by."""
+        to, _ = self._pipes
+        try:
+            pickle.dump(request, to, pickle.HIGHEST_PROTOCOL)
+            to.flush()
+        except BrokenPipeError:
+            self.receive()  # raises what it ended by
+            raise self._ended() from None
+
+    def receive(self) -> Any:
+        """Raises as :meth:`send`."""
+        try:
+            answer = pickle.load(self._pipes[1])
+        except (EOFError, pickle.UnpicklingError):
+            raise self._ended() from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _ended(self) -> Error:
+        self.end()
+        return Error("a process beside this one ended by itself; out of memory, perhaps")
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """May be called by any thread: whoever waits for an answer gets an Error."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Not while another thread sends or receives."""
+        self.kill()
+        self._process.wait()
+        for pipe in self._pipes:
+            with contextlib.suppress(OSError):  # there may be something to send yet
+                pipe.close()
 
 
 def environment() -> dict[str, str]:
@@ -40,39 +87,53 @@ def environment() -> dict[str, str]:
     return QUIET | os.environ | here
 
 
-def started(given: tuple[str, ...]) -> _Child:
-    """One that has been started early with these arguments, or a new one."""
-    return _waiting.pop(given, None) or _start(given)
+_waiting: dict[tuple[str, ...], list[Child]] = {}  # started early, by command
 
 
-def _start(given: tuple[str, ...]) -> _Child:
-    return subprocess.Popen(
-        [sys.executable, "-m", "neurocodec.codec.entropy_process", *given],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env=environment() | {"OMP_NUM_THREADS": "1"},
-        start_new_session=True,  # an interrupt is for us alone
-    )  # fmt: skip
+def start_early(
+    plan: Callable[[str, Mapping[str, Any]], list[tuple[str, ...]]],
+    src: str,
+    chosen: Mapping[str, Any],
+) -> None:
+    """Start what a plan (see ``plan.py``) says that a command will ask for; where it fails, the
+    command will say so itself."""
+    with contextlib.suppress(Error):
+        for command in plan(src, chosen):
+            _waiting.setdefault(command, []).append(Child(*command))
 
 
-def start_early(path: str) -> None:
-    """For the .nc file at ``path``, if it is one and long: while we load torch, the process loads
-    what it needs."""
-    if not Path(path).is_file():  # a pipe can be opened but once
-        return
-    with contextlib.suppress(Error), Reader(path) as reader:
-        clip = reader.header.width, reader.header.height, reader.frames
-        if pays(*clip):
-            given = arguments(*clip)
-            _waiting[given] = _start(given)
+def early(command: tuple[str, ...]) -> Child | None:
+    """One that has been started early, if any is left."""
+    waiting = _waiting.get(command)
+    return waiting.pop() if waiting else None
 
 
-def end(child: _Child) -> None:
-    child.kill()
-    child.communicate()
+def dismiss(*commands: tuple[str, ...]) -> None:
+    """End those that nobody has asked for: of these commands, or all."""
+    for command in commands or tuple(_waiting):
+        while (child := early(command)) is not None:
+            child.end()
 
 
-@atexit.register
-def dismiss() -> None:
-    """End those that nobody has asked for."""
-    while _waiting:
-        end(_waiting.popitem()[1])
+atexit.register(dismiss)
+
+
+def serve(make: Callable[[Any], Callable[[Any], Iterable[Any]]]) -> NoReturn:
+    """Answer until there are no more requests. make: of the first one, what answers the others,
+    each by any number of answers."""
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+
+    def answer(value: Any) -> None:
+        pickle.dump(value, answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+    try:
+        answers_of = make(pickle.load(requests))
+        while True:
+            for value in answers_of(pickle.load(requests)):
+                answer(value)
+    except (EOFError, BrokenPipeError):
+        pass  # nobody is there any more
+    except Exception as error:
+        answer(error)
+    os._exit(0)  # whatever is still being loaded

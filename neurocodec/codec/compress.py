@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,24 +29,24 @@ from ..media.audio import parse_audio, sound_bytes
 from ..media.cut import check_cut
 from ..media.frame import MediaInfo
 from ..media.reader import MediaReader
-from ..threads import ahead, free_memory, processors, share_of
+from ..threads import ahead, share_of
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
-from .child import pays
+from .child import dismiss
 from .control import Events, GopTrier, Items, NewGop, controlled
 from .decoder import decode_gop
 from .effort import EFFORTS, Effort
 from .entropy_process import EntropyProcess
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd
-from .jobs import Jobs, Setting, jobs_that_pay, tokenize
+from .jobs import Jobs, Setting, tokenize
 from .picture_encoder import DEFAULT_TUNE, GRAIN, TUNES
+from .plan import CODING, default_gop, entropy_pays, jobs_that_pay
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
 from .tokens import EntropyModel, PictureTokens
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_QUALITY = 50
-DEFAULT_GOP_SECONDS = 4.0
 MAX_WAITING = 1 << 20  # bytes of sound kept back for the end of a GOP
 FILE_OVERHEAD = 150  # bytes of a file that are neither header, pictures nor sound
 UNDER_TARGET = 0.985  # of a target size that is aimed at: a file should rather be smaller
@@ -74,12 +73,6 @@ class Stats:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def default_gop(frame_rate: Fraction) -> int:
-    """Frames of about DEFAULT_GOP_SECONDS, one more than a multiple of eight."""
-    frames = 8 * max(1, round(DEFAULT_GOP_SECONDS * float(frame_rate) / 8)) + 1
-    return min(frames, MAX_GOP_FRAMES - 7)
 
 
 def _header(
@@ -202,10 +195,13 @@ def compress(
         if jobs is None:
             size = (info.width, info.height)
             alone = aimed or resume or threads is not None
-            jobs = 1 if alone else jobs_that_pay(
-                frames_expected, header.gop_frames, size, processors(), free_memory(),
-                free_memory_of(where),
-            )  # fmt: skip
+            jobs = (
+                1
+                if alone
+                else jobs_that_pay(
+                    frames_expected, header.gop_frames, size, gpu_memory=free_memory_of(where)
+                )
+            )
         key = _key(src, header.to_bytes(), how, masking, steps, audio, start, duration, str(where))
         with ExitStack() as stack:
             file = stack.enter_context(writing(dst, overwrite, key, resume))
@@ -225,16 +221,18 @@ def compress(
                     bundle, header, coding.steps, masking, device, threads or share_of(jobs), how
                 )
                 pool = stack.enter_context(Jobs(jobs, setting))
+                dismiss()
                 stop = pool.stop
                 items = functools.partial(
                     pool.encode, setting=setting, step=step_of_quality(quality)
                 )
             else:
+                dismiss(CODING)
                 items = _tokenizing(
                     bundle, header, how, masking, where, control, model_of_tokens,
                     coding.steps, new_gop, begun.frames,
                 )  # fmt: skip
-                if control is None and pays(info.width, info.height, frames_expected):
+                if control is None and entropy_pays(info.width, info.height, frames_expected):
                     beside = EntropyProcess(coding, frames_expected)
                     new_gop = stack.enter_context(beside).gop
             frames, gops, ticks = _write_gops(

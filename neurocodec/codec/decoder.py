@@ -19,12 +19,12 @@ from ..device import choose_device
 from ..media.cut import exact_seconds
 from ..media.frame import Frame, MediaInfo
 from ..threads import ahead
-from .child import pays
 from .conceal import SEEN, Concealer, freeze, grey_frame
 from .entropy_process import EntropyProcess, Setting
 from .frames import Planes
 from .latents import GopSynthesizer
 from .pictures import PictureLoop
+from .plan import entropy_pays
 from .synthesis import PictureSynthesizer
 from .tokens import (
     EntropyModel,
@@ -64,7 +64,7 @@ class Decoder:
         self.bundle = models.find_for(header.model_hash, header.model_name, model)
         self._entropy = self.bundle.entropy(header.entropy_model)
         self.device = choose_device(device)
-        self._beside = pays(header.width, header.height, reader.frames)
+        self._beside = entropy_pays(header.width, header.height, reader.frames)
         self._conceal = conceal
         self._shown: deque[Planes] = deque(maxlen=SEEN)
         # decodes items of ``sections`` elsewhere; by default they are decoded here

@@ -22,11 +22,12 @@ from ..media.cut import check_cut
 from ..media.frame import Frame
 from ..media.writer import FrameSink, check_target, is_picture, open_writer
 from ..media.y4m import Y4MWriter
-from ..threads import ahead, free_memory, processors, share_of
+from ..threads import ahead, share_of
 from .child import dismiss
 from .conceal import CONCEALERS, Concealer
 from .decoder import Decoder, media_info
-from .jobs import Jobs, Setting, jobs_that_pay
+from .jobs import Jobs, Setting
+from .plan import jobs_that_pay
 
 logger = logging.getLogger(__name__)
 
@@ -111,15 +112,14 @@ def decompress(
             alone = target == STDOUT or threads is not None
             jobs = 1 if alone else jobs_that_pay(
                 expected, header.gop_frames, (header.width, header.height),
-                processors() // 2, free_memory(),  # one alone keeps two busy
-                free_memory_of(decoder.device),
+                share=2, gpu_memory=free_memory_of(decoder.device),
             )  # fmt: skip
         if jobs > 1:
-            dismiss()
             setting = Setting(
                 decoder.bundle, reader.header, device=device, threads=threads or share_of(jobs)
             )
             pool = stack.enter_context(Jobs(jobs, setting))
+            dismiss()
             decoder.decode_gops, stop = pool.decode, pool.stop
         info = media_info(reader)
         if not audio:

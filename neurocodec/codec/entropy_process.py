@@ -7,20 +7,18 @@ for each other. The process ends when its standard input does, however we ended.
 
     python -m neurocodec.codec.entropy_process [torch]
 
-Requests and answers are pickles, ours alone: a Setting, then of each GOP either a VideoGop, which
-is answered by its Tokens one after the other and None, or Tokens, and with None bytes are asked.
+It is sent a Setting, then of each GOP either a VideoGop, which is answered by its Tokens one after
+the other and None, or Tokens, and with None bytes are asked.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +27,8 @@ from ..bitstream.payloads import Header, VideoGop
 from ..entropy.binary import BitDecoder, code_raw
 from ..entropy.generator import DEFAULT_STEPS
 from ..entropy.integer import use_torch
-from ..errors import Error
-from .child import arguments, end, started
+from .child import Child, early, serve
+from .plan import entropy_command
 from .tokens import EntropyModel, GopEncoder, Tokens, decode_tokens, grid_of
 
 
@@ -57,8 +55,8 @@ class EntropyProcess:
     def __init__(self, setting: Setting, frames: int | None) -> None:
         """frames: of the clip; None: not known."""
         self._setting = setting
-        self._arguments = arguments(setting.header.width, setting.header.height, frames)
-        self._child: subprocess.Popen[bytes] | None = None
+        self._command = entropy_command(setting.header.width, setting.header.height, frames)
+        self._child: Child | None = None
 
     def __enter__(self) -> EntropyProcess:
         return self
@@ -69,13 +67,13 @@ class EntropyProcess:
     def close(self) -> None:
         child, self._child = self._child, None
         if child is not None:
-            end(child)
+            child.end()
 
     def decode(self, gop: VideoGop) -> Iterator[Tokens]:
         """As ``decode_tokens``; the process is an item or two ahead."""
-        self._send(gop)
         whole = False
         try:
+            self._send(gop)
             while (item := self._receive()) is not None:
                 yield item
             whole = True
@@ -87,35 +85,15 @@ class EntropyProcess:
         """To be used as a :class:`GopEncoder`. step: in units of 1 / STEP_ONE."""
         return _Gop(self, step)
 
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        if self._child is None:
-            self._child = started(self._arguments)
-            self._send(self._setting)
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        return self._child.stdin, self._child.stdout
-
     def _send(self, request: Any) -> None:
-        to, _ = self._pipes()
-        try:
-            pickle.dump(request, to, pickle.HIGHEST_PROTOCOL)
-            to.flush()
-        except BrokenPipeError:
-            self._receive()  # raises what it ended by
-            raise self._ended() from None
+        if self._child is None:
+            self._child = early(self._command) or Child(*self._command)
+            self._child.send(self._setting)
+        self._child.send(request)
 
     def _receive(self) -> Any:
-        try:
-            answer = pickle.load(self._pipes()[1])
-        except (EOFError, pickle.UnpicklingError):
-            raise self._ended() from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _ended(self) -> Error:
-        self.close()
-        return Error("the process of entropy coding ended by itself; out of memory, perhaps")
+        assert self._child is not None
+        return self._child.receive()
 
 
 class _Gop:
@@ -127,29 +105,24 @@ class _Gop:
 
     def finish(self) -> bytes:
         self._process._send(None)
-        return self._process._receive()
+        data: bytes = self._process._receive()
+        return data
 
 
-def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until there are no more requests."""
-
-    def answer(value: Any) -> None:
-        pickle.dump(value, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
-
-    setting: Setting = pickle.load(requests)
+def answering(setting: Setting) -> Callable[[Any], Iterator[Any]]:
+    """What answers requests."""
     header = setting.header
     entropy = setting.bundle.entropy(header.entropy_model)
     encoder: GopEncoder | None = None
-    while True:
-        request = pickle.load(requests)
+
+    def answers(request: VideoGop | tuple[int, Tokens] | None) -> Iterator[Any]:
+        nonlocal encoder
         if isinstance(request, VideoGop):
-            for tokens in decode_tokens(header, request, entropy):
-                answer(tokens)
-            answer(None)
+            yield from decode_tokens(header, request, entropy)
+            yield None
         elif request is None:
             assert encoder is not None
-            answer(encoder.finish())
+            yield encoder.finish()
             encoder = None
         else:
             step, tokens = request
@@ -157,21 +130,12 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
                 encoder = setting.encoder(entropy, step)
             encoder.add(tokens)
 
-
-def main() -> None:
-    answers = sys.stdout.buffer
-    if "torch" in sys.argv[1:]:
-        threading.Thread(target=use_torch, daemon=True).start()
-    code_raw(BitDecoder(b""), np.zeros(1, np.int32))  # what compiled code needs is loaded by that
-    try:
-        serve(sys.stdin.buffer, answers)
-    except (EOFError, BrokenPipeError):
-        pass  # nobody is there any more
-    except Exception as error:
-        pickle.dump(error, answers)
-        answers.flush()
-    os._exit(0)  # whatever is still being loaded
+    return answers
 
 
 if __name__ == "__main__":
-    main()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.argv[1:]:
+        threading.Thread(target=use_torch, daemon=True).start()
+    code_raw(BitDecoder(b""), np.zeros(1, np.int32))  # what compiled code needs is loaded by that
+    serve(answering)

@@ -1,20 +1,22 @@
-"""GOPs coded and decoded side by side, each by one of several processes.
+"""GOPs coded and decoded side by side: one here, each of the others in a process of its own.
 
 A process builds the networks once, from the bundle's file, and is given whole GOPs: frames to make
 bytes of, or bytes to make frames of. Results are those of one process, in the same order.
+
+    python -m neurocodec.codec.jobs
+
+It is sent a Setting, then frames and a step, answered by bytes, or VideoGops, answered by frames.
 """
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import signal
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
 import torch
@@ -22,8 +24,8 @@ import torch
 from .. import models
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..device import choose_device
-from ..errors import Error
 from ..media.frame import Frame
+from .child import Child, early, serve
 from .control import Events, GopTrier, Items, whole_gops
 from .decoder import decode_gop
 from .effort import EFFORTS, Effort
@@ -31,15 +33,11 @@ from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd, Planes
 from .gop_stream import tokenize_pictures
 from .latents import tokenize as tokenize_latents
+from .plan import CODING
 from .tokens import EntropyModel
 
 T = TypeVar("T")
-# Of a process: bytes for the program and its libraries, for each pixel of a picture, and for each
-# of a frame that waits, before and behind the pipe
-_JOB_BYTES, _PIXEL_BYTES, _FRAME_BYTES = 400 << 20, 800, 3
-_GPU_BYTES, _GPU_PIXEL_BYTES = 600 << 20, 600  # likewise, on a GPU
-_WORTH_IT = 10_000_000  # pixels of all frames: ten seconds of coding, about
-_PAYS = 1.5
+Request = tuple[list[Frame], int] | VideoGop
 
 
 @dataclass(frozen=True)
@@ -66,59 +64,41 @@ def tokenize(
     return tokenize_latents(events, networks, step, header.gop_frames, device, skip, entropy, steps)
 
 
-def jobs_that_pay(
-    frames: int | None, gop_frames: int, size: tuple[int, int], processors: int, memory: int,
-    gpu_memory: int | None = None,
-) -> int:  # fmt: skip
-    """How many GOPs of a clip to have in the works at once.
+class _Here:
+    """Codes and decodes in this process. Others may make it end early, at the next picture."""
 
-    frames: of the clip, None where that is not known. size: of its pictures. memory, gpu_memory:
-    bytes, of which half may be used; None without a GPU. One, where more would hardly be done
-    sooner: a process takes seconds to start, and one of several is slower than one that has all
-    processors, and waits where the last GOPs are few.
-    """
-    pixels = size[0] * size[1]
-    each = _JOB_BYTES + pixels * (_PIXEL_BYTES + _FRAME_BYTES * gop_frames)
-    gops = -(-(frames or 1) // gop_frames)
-    jobs = min(processors, gops, memory // 2 // each)
-    if gpu_memory is not None:
-        jobs = min(jobs, gpu_memory // 2 // (_GPU_BYTES + pixels * _GPU_PIXEL_BYTES))
-    if jobs < 2 or frames is None or frames * pixels < _WORTH_IT:
-        return 1
-    rounds = -(-gops // jobs)
-    alone = gops - (rounds - 1) * jobs == 1  # the last GOP, which may be short
-    last = frames - (gops - 1) * gop_frames if alone else gop_frames
-    longest = (rounds - 1) * gop_frames + last  # frames that one process has to do
-    return jobs if frames >= _PAYS * longest else 1
-
-
-class _Worker:
-    """What a process keeps from GOP to GOP."""
-
-    def __init__(self, setting: Setting, stop: Event) -> None:
+    def __init__(self, setting: Setting) -> None:
         torch.set_num_threads(setting.threads)
-        self._setting, self._stop = setting, stop
-        bundle, header = setting.bundle, setting.header
-        self._device = choose_device(setting.device)
-        self._entropy = bundle.entropy(header.entropy_model)
-        self._networks = bundle.tokenizer().to(self._device)
+        self._setting, self._stop = setting, threading.Event()
 
-    def encode(self, frames: list[Frame], step: int) -> bytes:
-        setting, header = self._setting, self._setting.header
+    @functools.cached_property
+    def _made(self) -> tuple[torch.device, EntropyModel, Any]:
+        """Device, entropy model and networks."""
+        bundle, device = self._setting.bundle, choose_device(self._setting.device)
+        entropy = bundle.entropy(self._setting.header.entropy_model)
+        return device, entropy, bundle.tokenizer().to(device)
+
+    def __call__(self, request: Request) -> Any:
+        if isinstance(request, VideoGop):
+            return self._decode(request)
+        return self._encode(*request)
+
+    def _encode(self, frames: list[Frame], step: int) -> bytes:
+        setting, (device, entropy, networks) = self._setting, self._made
         make = functools.partial(
-            tokenize, setting.bundle, self._networks, header, setting.effort, setting.masking,
-            self._device, 0, self._entropy, setting.steps,
+            tokenize, setting.bundle, networks, setting.header, setting.effort, setting.masking,
+            device, 0, entropy, setting.steps,
         )  # fmt: skip
-        new_gop = functools.partial(setting.encoder, self._entropy)
+        new_gop = functools.partial(setting.encoder, entropy)
         trier = GopTrier(
             lambda events, step: self._watched(make(events, step, False)), new_gop, None
         )
         return trier.code(frames, step)[0]
 
-    def decode(self, gop: VideoGop) -> list[Planes]:
-        setting = self._setting
+    def _decode(self, gop: VideoGop) -> list[Planes]:
+        device, entropy, networks = self._made
         frames = decode_gop(
-            setting.bundle, self._entropy, self._networks, self._device, setting.header, gop
+            self._setting.bundle, entropy, networks, device, self._setting.header, gop
         )
         return list(self._watched(frames))[: gop.frames]
 
@@ -128,86 +108,107 @@ class _Worker:
                 raise InterruptedError
             yield item
 
+    def stop(self) -> None:
+        self._stop.set()
 
-_given: tuple[Setting, Event] | None = None  # to this process
-
-
-def _start(setting: Setting, stop: Event) -> None:
-    global _given
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process says when to end
-    _given = setting, stop
+    def close(self) -> None:
+        pass
 
 
-@functools.cache
-def _worker() -> _Worker:
-    """Made by the first task, whose failure is then reported as any other."""
-    assert _given is not None
-    return _Worker(*_given)
+class _Beside:
+    """Codes and decodes in a process of its own, from the first request on."""
 
+    def __init__(self, setting: Setting) -> None:
+        self._setting, self._child, self._told = setting, early(CODING), False
+        self._lock, self._stopped = threading.Lock(), False
 
-def _encode(frames: list[Frame], step: int) -> bytes:
-    return _worker().encode(frames, step)
+    def __call__(self, request: Request) -> Any:
+        with self._lock:
+            if self._stopped:
+                raise InterruptedError
+            self._child = child = self._child or Child(*CODING)
+        if not self._told:
+            child.send(self._setting)
+            self._told = True
+        child.send(request)
+        return child.receive()
 
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._child is not None:
+                self._child.kill()
 
-def _decode(gop: VideoGop) -> list[Planes]:
-    return _worker().decode(gop)
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.end()
 
 
 class Jobs:
-    """Processes that code or decode the GOPs of a file. Leaving the context ends them."""
+    """What codes or decodes the GOPs of a file. Leaving the context ends it."""
 
     def __init__(self, count: int, setting: Setting) -> None:
-        """count: of processes; each has a GOP in the works, with all its frames."""
-        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        self._count, self._stop = count, context.Event()
-        self._pool = ProcessPoolExecutor(count, context, _start, (setting, self._stop))
+        """count: of GOPs in the works at once, with all their frames."""
+        self._count, self._threads = count, torch.get_num_threads()
+        self._all: list[_Here | _Beside] = [
+            *(_Beside(setting) for _ in range(count - 1)),
+            _Here(setting),
+        ]
+        self._idle: queue.LifoQueue[_Here | _Beside] = queue.LifoQueue()  # whoever is ready first
+        for one in self._all:
+            self._idle.put(one)
+        self._pool = ThreadPoolExecutor(count)
 
     def __enter__(self) -> Jobs:
         return self
 
     def stop(self) -> None:
-        """Let what is under way end at the next picture."""
-        self._stop.set()
+        """Let what is under way end soon."""
+        for one in self._all:
+            one.stop()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._pool.shutdown(cancel_futures=True)
+        for one in self._all:
+            one.close()
+        torch.set_num_threads(self._threads)
+
+    def _answer(self, request: Request) -> Any:
+        one = self._idle.get()
+        try:
+            return one(request)
+        finally:
+            self._idle.put(one)
 
     def in_order(
-        self, items: Iterable[T], task: Callable[[T], tuple[Callable[..., Any], Any] | None]
+        self, items: Iterable[T], request: Callable[[T], Request | None]
     ) -> Iterator[tuple[T, Any]]:
-        """Each item with the result of its task, None where it has none.
-
-        task: says of an item the function to call in a process, and its arguments. At most one
-        task a process is under way.
-        """
+        """Each item with the answer to the request that is made of it, None where there is none. As
+        many as there are jobs are under way."""
         waiting: deque[tuple[T, Future[Any] | None]] = deque()
         running = 0
         for item in items:
-            call = task(item)
-            waiting.append((item, self._pool.submit(call[0], *call[1]) if call else None))
-            running += call is not None
+            asked = request(item)
+            waiting.append(
+                (item, None if asked is None else self._pool.submit(self._answer, asked))
+            )
+            running += asked is not None
             while waiting and (running >= self._count or waiting[0][1] is None):
                 running -= waiting[0][1] is not None
-                yield self._result(*waiting.popleft())
+                yield _answered(*waiting.popleft())
         while waiting:
-            yield self._result(*waiting.popleft())
-
-    def _result(self, item: T, future: Future[Any] | None) -> tuple[T, Any]:
-        try:
-            return item, future.result() if future else None
-        except BrokenProcessPool:
-            raise Error("a process of --jobs ended by itself; out of memory, perhaps") from None
+            yield _answered(*waiting.popleft())
 
     def encode(self, events: Events, setting: Setting, step: float) -> Iterator[Any]:
         """Coded GOPs as :class:`GopEnd`, and audio packets as they come."""
         header, units = setting.header, round(step * STEP_ONE)
         gops = whole_gops(events, header.gop_frames, setting.bundle.is_motion)
 
-        def task(item: list[Frame] | AudioPacket) -> tuple[Callable[..., Any], Any] | None:
-            return None if isinstance(item, AudioPacket) else (_encode, (item, units))
+        def request(item: list[Frame] | AudioPacket) -> Request | None:
+            return None if isinstance(item, AudioPacket) else (item, units)
 
-        for item, data in self.in_order(gops, task):
+        for item, data in self.in_order(gops, request):
             if isinstance(item, AudioPacket):
                 yield item
             else:
@@ -216,7 +217,20 @@ class Jobs:
     def decode(self, items: Iterator[Any]) -> Iterator[tuple[Any, list[Planes] | None]]:
         """items: of ``Decoder.sections``. The frames of those that are GOPs; None of others."""
 
-        def task(item: Any) -> tuple[Callable[..., Any], Any] | None:
-            return (_decode, (item[0],)) if isinstance(item, tuple) else None
+        def request(item: Any) -> Request | None:
+            return item[0] if isinstance(item, tuple) else None
 
-        return self.in_order(items, task)
+        return self.in_order(items, request)
+
+
+def _answered(item: T, future: Future[Any] | None) -> tuple[T, Any]:
+    return item, future.result() if future else None
+
+
+if __name__ == "__main__":
+
+    def answering(setting: Setting) -> Callable[[Request], Iterator[Any]]:
+        work = _Here(setting)
+        return lambda request: iter([work(request)])
+
+    serve(answering)

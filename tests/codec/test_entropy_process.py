@@ -1,9 +1,6 @@
 """Entropy coding in a process of its own: nothing differs, and its failures are told."""
 
-import io
 import os
-import pickle
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +10,9 @@ import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.payloads import VideoGop
 from neurocodec.bitstream.reader import Reader
-from neurocodec.codec import child
-from neurocodec.codec.child import pays
-from neurocodec.codec.entropy_process import EntropyProcess, Setting, serve
+from neurocodec.codec import child, plan
+from neurocodec.codec.entropy_process import EntropyProcess, Setting
+from neurocodec.codec.plan import ENTROPY, decompressing, entropy_pays
 from neurocodec.codec.tokens import EntropyModel, decode_tokens, hash_tokens
 from neurocodec.errors import Error
 
@@ -36,12 +33,12 @@ def opened(path: Path, model: Path) -> tuple[Setting, EntropyModel, list[VideoGo
 
 
 def test_when_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "processors", lambda: 2)
-    assert pays(640, 360, 100)
-    assert pays(64, 48, None)
-    assert not pays(64, 48, 100)
-    monkeypatch.setattr(child, "processors", lambda: 1)
-    assert not pays(640, 360, 100)
+    monkeypatch.setattr(plan, "processors", lambda: 2)
+    assert entropy_pays(640, 360, 100)
+    assert entropy_pays(64, 48, None)
+    assert not entropy_pays(64, 48, 100)
+    monkeypatch.setattr(plan, "processors", lambda: 1)
+    assert not entropy_pays(640, 360, 100)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,10 @@ def test_who_loads_torch(
     out, model = coded
     with Reader(out) as reader:
         header = replace(reader.header, width=size[0], height=size[1])
-    assert EntropyProcess(Setting(models.read_bundle(model), header), frames)._arguments == loads
+    assert (
+        EntropyProcess(Setting(models.read_bundle(model), header), frames)._command
+        == ENTROPY + loads
+    )
 
 
 def test_the_same_tokens_by_torch(coded: tuple[Path, Path]) -> None:
@@ -80,13 +80,13 @@ def test_the_same_files(
         send(self, request)
 
     monkeypatch.setattr(EntropyProcess, "_send", sending)
-    monkeypatch.setattr("neurocodec.codec.compress.pays", lambda *_: True)
-    monkeypatch.setattr("neurocodec.codec.decoder.pays", lambda *_: True)
+    monkeypatch.setattr("neurocodec.codec.compress.entropy_pays", lambda *_: True)
+    monkeypatch.setattr("neurocodec.codec.decoder.entropy_pays", lambda *_: True)
     neurocodec.compress(clip, tmp_path / "b.nc", model=str(model), gop=5, device="cpu")
     neurocodec.decompress(out, tmp_path / "b.y4m", model=str(model))
     assert (tmp_path / "b.nc").read_bytes() == out.read_bytes()
     assert (tmp_path / "b.y4m").read_bytes() == (tmp_path / "a.y4m").read_bytes()
-    assert len(asked) == 2 + 12 + 3 + 3  # settings, pictures, their ends, GOPs
+    assert len(asked) == 12 + 3 + 3  # pictures, their ends, GOPs
 
 
 def test_a_gop_that_is_not_wanted_any_more(coded: tuple[Path, Path]) -> None:
@@ -97,14 +97,13 @@ def test_a_gop_that_is_not_wanted_any_more(coded: tuple[Path, Path]) -> None:
         begun.close()  # type: ignore[attr-defined]
         expected = hash_tokens(decode_tokens(setting.header, gops[1], entropy))
         assert hash_tokens(process.decode(gops[1])) == expected
-        child = process._child
-        assert child is not None
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
+        beside = process._child
+        assert beside is not None
+        beside.kill()
         with pytest.raises(Error, match="ended by itself"):
             list(process.decode(gops[2]))
         assert hash_tokens(process.decode(gops[1])) == expected  # by another one
-    assert child.poll() is not None
+    assert not beside.alive
 
 
 def test_what_goes_wrong_there_is_raised_here(coded: tuple[Path, Path], tmp_path: Path) -> None:
@@ -124,36 +123,38 @@ def test_what_goes_wrong_there_is_raised_here(coded: tuple[Path, Path], tmp_path
 
 
 def test_it_ends_when_nobody_asks_any_more(coded: tuple[Path, Path]) -> None:
-    out, model = coded
-    with Reader(out) as reader:
-        request = pickle.dumps(Setting(models.read_bundle(model), reader.header))
-    with pytest.raises(EOFError):
-        serve(io.BytesIO(request), io.BytesIO())
+    setting, _, gops = opened(*coded)
+    with EntropyProcess(setting, 15) as process:
+        list(process.decode(gops[0]))
+        assert process._child is not None
+        process._child._process.stdin.close()  # type: ignore[union-attr]
+        assert process._child._process.wait(20) == 0
 
 
 def test_a_process_that_was_started_early_is_the_one_that_is_used(
     coded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, model = coded
-    child.start_early(str(out))
+    options = {"jobs": None}
+    child.start_early(decompressing, str(out), options)
     assert not child._waiting  # a short clip
-    monkeypatch.setattr(child, "WORTH_IT", 0)
-    monkeypatch.setattr(child, "processors", lambda: 2)
+    monkeypatch.setattr(plan, "ENTROPY_PAYS", 0)
+    monkeypatch.setattr(plan, "processors", lambda: 2)
     pipe = tmp_path / "pipe.nc"
     os.mkfifo(pipe)  # that nobody writes to: opening it would wait
     for wrong in (tmp_path / "none.nc", model, pipe):
-        child.start_early(str(wrong))
-        assert not child._waiting
-    child.start_early(str(out))
-    (early,) = child._waiting.values()
+        child.start_early(decompressing, str(wrong), options)
+        assert not any(child._waiting.values())
+    child.start_early(decompressing, str(out), options)
+    ((early,),) = child._waiting.values()
     setting, entropy, gops = opened(out, model)
     expected = [hash_tokens(decode_tokens(setting.header, gop, entropy)) for gop in gops]
     with EntropyProcess(setting, 10) as process:
         assert [hash_tokens(process.decode(gop)) for gop in gops] == expected
         assert process._child is early
-        assert not child._waiting
-    child.start_early(str(out))
-    (unused,) = child._waiting.values()
+        assert not any(child._waiting.values())
+    child.start_early(decompressing, str(out), options)
+    ((unused,),) = child._waiting.values()
     child.dismiss()
-    assert not child._waiting
-    assert unused.poll() is not None
+    assert not any(child._waiting.values())
+    assert not unused.alive

@@ -1,8 +1,11 @@
 """GOPs in several processes: the same files, and failures that are told as any other."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +13,13 @@ import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
 from neurocodec.cli import main
-from neurocodec.codec import compress, decompress, jobs
-from neurocodec.codec.jobs import Jobs, Setting, jobs_that_pay
-from neurocodec.errors import Error, ModelError, UsageError
+from neurocodec.codec import child, compress, decompress, plan
+from neurocodec.codec.child import Child
+from neurocodec.codec.jobs import Jobs, Request, Setting, _Beside
+from neurocodec.codec.plan import CODING, ENTROPY, jobs_that_pay
+from neurocodec.errors import ModelError, UsageError
 from neurocodec.threads import ahead, free_memory
-from tests.conftest import two_scenes, write_clip, write_y4m
+from tests.conftest import moving_picture, two_scenes, write_clip, write_y4m
 
 
 def test_the_same_files(tmp_path: Path, tiny_motion_generated: Path) -> None:
@@ -71,17 +76,24 @@ def test_sound_and_the_other_family(tmp_path: Path, tiny: Path) -> None:
     ],
 )
 def test_how_many_pay(
-    frames: int | None, gop: int, size: tuple[int, int], processors: int, memory: int, jobs: int
-) -> None:
-    assert jobs_that_pay(frames, gop, size, processors, memory) == jobs
+    frames: int | None, gop: int, size: tuple[int, int], processors: int, memory: int, jobs: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(plan, "processors", lambda: processors)
+    monkeypatch.setattr(plan, "free_memory", lambda: memory)
+    assert jobs_that_pay(frames, gop, size) == jobs
 
 
 @pytest.mark.parametrize(
     ("size", "memory", "jobs"),
     [((640, 360), 80 << 30, 8), ((1920, 1080), 12 << 30, 3), ((3840, 2160), 8 << 30, 1)],
 )
-def test_a_gpu_has_room_for_so_many(size: tuple[int, int], memory: int, jobs: int) -> None:
-    assert jobs_that_pay(9000, 33, size, 8, 64 << 30, memory) == jobs
+def test_a_gpu_has_room_for_so_many(
+    size: tuple[int, int], memory: int, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "processors", lambda: 8)
+    monkeypatch.setattr(plan, "free_memory", lambda: 64 << 30)
+    assert jobs_that_pay(9000, 33, size, gpu_memory=memory) == jobs
 
 
 def test_memory_is_known() -> None:
@@ -106,10 +118,10 @@ def test_as_many_as_pay(
             started.append(count)
             super().__init__(count, setting)
 
-    monkeypatch.setattr(jobs, "_WORTH_IT", 0)
+    monkeypatch.setattr(plan, "_JOBS_PAY", 0)
+    monkeypatch.setattr(plan, "processors", lambda: 4)
     for module in (compress, decompress):
         monkeypatch.setattr(module, "Jobs", Counting)
-        monkeypatch.setattr(module, "processors", lambda: 4)
     files = [str(tmp_path / name) for name in ("2.nc", "2.y4m")]
     common = ["--model", model, "--device", "cpu", "--quiet"]
     for more in ([], ["--threads", "1"]):
@@ -141,34 +153,86 @@ def setting(tmp_path: Path, clip: Path, tiny_motion: Path) -> Setting:
         return Setting(models.read_bundle(tiny_motion), reader.header)
 
 
-def test_failures_of_a_process(setting: Setting, tmp_path: Path) -> None:
+def a_long_gop(setting: Setting) -> Request:
+    header = setting.header
+    return moving_picture(600, header.width, header.height), 1000
+
+
+def answered(call: Callable[[Request], Any], request: Request) -> Any:
+    """The answer, or what it failed by."""
+    try:
+        return call(request)
+    except Exception as error:
+        return error
+
+
+def test_failures_of_a_process_are_told_here(setting: Setting, tmp_path: Path) -> None:
     gone = replace(setting, bundle=replace(setting.bundle, path=tmp_path / "gone.safetensors"))
-    with Jobs(1, gone) as pool, pytest.raises(ModelError, match="gone"):
-        list(pool.in_order([1], lambda _: (jobs._encode, ([], 1))))
-    with Jobs(1, setting) as pool, pytest.raises(Error, match="ended by itself"):
-        list(pool.in_order([1], lambda _: (exit_now, ())))
-
-
-def exit_now() -> None:
-    import os
-
-    os._exit(1)
-
-
-def wait_for_the_end() -> None:
-    """As a long GOP that looks for the end after each picture."""
-    assert jobs._given is not None
-    for _ in range(600):
-        if jobs._given[1].is_set():
-            raise InterruptedError
-        time.sleep(0.05)
+    with Jobs(2, gone) as pool:
+        for one in pool._all:
+            assert isinstance(answered(one, a_long_gop(setting)), ModelError)
+    with Jobs(2, setting) as pool, ThreadPoolExecutor() as threads:
+        beside = pool._all[0]
+        assert isinstance(beside, _Beside)
+        asked = threads.submit(answered, beside, a_long_gop(setting))
+        while not beside._told:
+            time.sleep(0.05)
+        assert beside._child is not None
+        beside._child.kill()
+        assert "ended by itself" in str(asked.result())
 
 
 def test_what_is_under_way_can_be_stopped(setting: Setting) -> None:
-    with Jobs(1, setting) as pool:
-        items = ahead(pool.in_order([0, 1], lambda i: (wait_for_the_end, ()) if i else None), 4,
-                      pool.stop)  # fmt: skip
+    with Jobs(2, setting) as pool:
+        items = ahead(
+            pool.in_order([0, 1, 2], lambda i: a_long_gop(setting) if i else None), 4, pool.stop
+        )
         assert next(items) == (0, None)
+        beside = pool._all[0]
+        assert isinstance(beside, _Beside)
+        while not beside._told:
+            time.sleep(0.05)
         began = time.monotonic()
         items.close()
         assert time.monotonic() - began < 20
+    assert beside._child is not None
+    assert not beside._child.alive
+    assert isinstance(answered(beside, a_long_gop(setting)), InterruptedError)
+
+
+def test_processes_are_started_early(
+    tmp_path: Path, clip: Path, tiny_motion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that a command will ask for, which takes them; what it does not want is ended."""
+    started: list[tuple[str, ...]] = []
+
+    class Counting(Child):
+        def __init__(self, *command: str) -> None:
+            started.append(command)
+            super().__init__(*command)
+
+    monkeypatch.setattr(child, "Child", Counting)
+    monkeypatch.setattr(plan, "processors", lambda: 3)
+    options = [str(clip), str(tmp_path / "a.nc"), "--model", str(tiny_motion), "--gop", "5"]
+    for more, expected in (
+        (["--jobs", "3"], [CODING] * 2),
+        (["--jobs", "9"], [CODING] * 2),  # of three GOPs
+        ([], []),
+        (["--psnr", "30"], []),
+    ):
+        started.clear()
+        main.main(["compress", *options, "-y", "--quiet", *more], standalone_mode=False)
+        assert started == expected
+        assert not any(child._waiting.values())
+    monkeypatch.setattr(plan, "ENTROPY_PAYS", 0)
+    for more, expected in (([], [ENTROPY]), (["--psnr", "30"], [])):
+        started.clear()
+        main.main(["compress", *options, "-y", "--quiet", *more], standalone_mode=False)
+        assert started == expected
+        assert not any(child._waiting.values())
+    monkeypatch.setattr(plan, "_JOBS_PAY", 0)
+    monkeypatch.setattr(compress, "jobs_that_pay", lambda *_, **__: 1)  # it turns out otherwise
+    started.clear()
+    main.main(["compress", *options, "-y", "--quiet"], standalone_mode=False)
+    assert started == [CODING] * 2
+    assert not child._waiting[CODING]
