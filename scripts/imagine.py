@@ -30,11 +30,11 @@ from neurocodec.bitstream.reader import Reader
 from neurocodec.bitstream.sections import HEAD_BYTES
 from neurocodec.codec.conceal import CONCEALERS, Concealer
 from neurocodec.codec.decoder import Decoder
-from neurocodec.codec.frames import Planes, crop_planes
+from neurocodec.codec.frames import crop_planes
 from neurocodec.generate import clips, start
 from neurocodec.generate.conceal import Imagining
 from neurocodec.generate.model import Generative
-from neurocodec.media.frame import Frame
+from neurocodec.media.frame import Frame, Planes
 from neurocodec.media.reader import MediaReader
 from neurocodec.tokenizer.patch import planes_from_yuv
 from neurocodec.train.picture import rgb_clips

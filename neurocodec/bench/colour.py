@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..bitstream.payloads import Colour
-from .y4m import Planes
+from ..media.frame import Planes
 
 # ITU-T H.273 matrix coefficients -> (Kr, Kb)
 _BT709, _BT601 = (0.2126, 0.0722), (0.299, 0.114)

@@ -17,14 +17,14 @@ from ..bitstream.reader import Reader
 from ..codec.video import Video
 from ..errors import InputError, OutputError, UsageError
 from ..files import replacing
-from ..media.frame import Frame
+from ..media.frame import Frame, Planes
 from ..media.reader import MediaReader
 from .colour import ToRgb
 from .ffmpeg import Ffmpeg
 from .metrics import METRICS, Pair, Quality, measure
 from .page import data_uri, write_page
 from .tables import TITLES
-from .y4m import Planes, Y4m, open_y4m, write_y4m
+from .y4m import Y4m, open_y4m, write_y4m
 
 PICTURE_FRAMES = 9  # in a page, at most
 _QUALITY = 85  # of WebP

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from ..media.frame import Planes
 from .anchors import PYTHON, Codec
-from .y4m import Planes, open_y4m, with_whole_chroma, write_y4m
+from .y4m import open_y4m, with_whole_chroma, write_y4m
 
 _UNIT = 64  # pixels: sides of pictures that the networks take
 _QUALITY = 3  # of CompressAI's eight: 128 and 192 channels

@@ -26,11 +26,11 @@ from .. import similarity
 from ..bitstream.payloads import Colour
 from ..codec.compare import frame_psnr
 from ..errors import Error, InputError, UsageError
-from ..media.frame import Frame, Plane
+from ..media.frame import Frame, Plane, Planes
 from . import perceptual
 from .colour import ToRgb
 from .ffmpeg import Ffmpeg
-from .y4m import Planes, Y4m, write_y4m
+from .y4m import Y4m, write_y4m
 
 Columns = dict[str, list[float | None]]  # a value a frame; None where one was not looked at
 _PLANES = ("y", "u", "v")

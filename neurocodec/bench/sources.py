@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import InputError
-from ..media.frame import Frame
+from ..media.frame import Frame, Planes
 from ..media.reader import MediaReader
 from .results import Results, Source, read_json, write_json
-from .y4m import Planes, open_y4m, write_y4m
+from .y4m import open_y4m, write_y4m
 
 
 def prepare(clip: Path, frames: int, results: Results) -> Source:

@@ -21,6 +21,7 @@ from skimage import data
 
 from .. import models
 from ..errors import UsageError
+from ..media.frame import Planes
 from .anchors import PYTHON, Codec, Setting, make_codec
 from .ffmpeg import Ffmpeg
 from .hyperprior import Hyperprior
@@ -28,7 +29,7 @@ from .process import Programs, Use
 from .roofline import Roofline, roofline
 from .suite import OURS
 from .versions import machine
-from .y4m import Planes, write_y4m
+from .y4m import write_y4m
 
 RATE = Fraction(25)  # frames per second: what real time means here
 SIZES = ((320, 180), (640, 360), (1280, 720))

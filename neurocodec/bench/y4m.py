@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..media.frame import Plane
+from ..media.frame import Plane, Planes
 
-Planes = tuple[Plane, Plane, Plane]
 _MARK = b"FRAME\n"
 _DEPTHS = {"420jpeg": 8, "420mpeg2": 8, "420paldv": 8, "420": 8, "420p10": 10}
 

@@ -13,4 +13,5 @@ MAX_GOPS = 1 << 24
 MAX_PACKETS = 1 << 20  # audio packets of one section
 MAX_TIME = 1 << 62  # of the magnitude of a timestamp, exclusive
 MAX_DURATION = (1 << 32) - 1  # of a frame or audio packet
+MAX_STEPS = 16  # of a generator's schedule
 MAX_TERM = (1 << 31) - 1  # numerator or denominator of a fraction

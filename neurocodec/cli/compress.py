@@ -80,10 +80,6 @@ from . import options, print_json, printable
 @options.talk
 def command(src: str, dst: str, as_json: bool, quiet: bool, **chosen: Any) -> None:
     """Compress the video or picture IN into OUT, a .nc file ("-" for standard output)."""
-    from ..codec.child import start_early
-    from ..codec.plan import compressing
-
-    start_early(compressing, src, chosen)
     from ..codec.compress import compress
 
     with options.progress_bar(quiet) as progress:

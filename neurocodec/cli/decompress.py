@@ -49,10 +49,6 @@ def command(
 ) -> None:
     """Decode the .nc file IN into OUT: .mp4 .mov .mkv .webm .y4m, .png or .jpg for one picture,
     or "-" for y4m on standard output, to pipe into a player."""
-    from ..codec.child import start_early
-    from ..codec.plan import decompressing
-
-    start_early(decompressing, src, chosen)
     from ..codec.decompress import decompress
 
     verb = {"freeze": "frozen", "grey": "grey", "generate": "imagined"}[conceal]

@@ -7,13 +7,12 @@ does, however we ended.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -90,16 +89,9 @@ def environment() -> dict[str, str]:
 _waiting: dict[tuple[str, ...], list[Child]] = {}  # started early, by command
 
 
-def start_early(
-    plan: Callable[[str, Mapping[str, Any]], list[tuple[str, ...]]],
-    src: str,
-    chosen: Mapping[str, Any],
-) -> None:
-    """Start what a plan (see ``plan.py``) says that a command will ask for; where it fails, the
-    command will say so itself."""
-    with contextlib.suppress(Error):
-        for command in plan(src, chosen):
-            _waiting.setdefault(command, []).append(Child(*command))
+def start_early(command: tuple[str, ...]) -> None:
+    """Start one for the next who asks for it."""
+    _waiting.setdefault(command, []).append(Child(*command))
 
 
 def early(command: tuple[str, ...]) -> Child | None:
@@ -108,14 +100,11 @@ def early(command: tuple[str, ...]) -> Child | None:
     return waiting.pop() if waiting else None
 
 
-def dismiss(*commands: tuple[str, ...]) -> None:
-    """End those that nobody has asked for: of these commands, or all."""
-    for command in commands or tuple(_waiting):
+def dismiss() -> None:
+    """End those that nobody has asked for."""
+    for command in _waiting:
         while (child := early(command)) is not None:
             child.end()
-
-
-atexit.register(dismiss)
 
 
 def serve(make: Callable[[Any], Callable[[Any], Iterable[Any]]]) -> NoReturn:

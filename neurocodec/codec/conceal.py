@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from .frames import Planes
+from ..media.frame import Planes
 
 SEEN = 5  # frames before a loss that a concealer is given, at most
 # frames shown before, one at least, and how many are lost -> so many frames

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from ..bitstream.payloads import STEP_ONE, AudioPacket, VideoGop
-from ..media.frame import Frame
+from ..media.frame import Frame, Planes
 from .compare import frame_psnr
-from .frames import GopEnd, Planes, gop_starts
+from .frames import GopEnd, gop_starts
 from .rate import Control, GopResult
 from .tokens import Tokens
 

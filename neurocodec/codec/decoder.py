@@ -17,11 +17,10 @@ from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, IndexEntry, Vide
 from ..bitstream.reader import GopEntry, Reader
 from ..device import choose_device
 from ..media.cut import exact_seconds
-from ..media.frame import Frame, MediaInfo
+from ..media.frame import Frame, MediaInfo, Planes
 from ..threads import ahead
 from .conceal import SEEN, Concealer, freeze, grey_frame
 from .entropy_process import EntropyProcess, Setting
-from .frames import Planes
 from .latents import GopSynthesizer
 from .pictures import PictureLoop
 from .plan import entropy_pays

@@ -11,11 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..bitstream.payloads import AudioPacket
 from ..bitstream.reader import Reader
-from ..device import free_memory_of
 from ..errors import FormatError, InputError, OutputError, UsageError
 from ..files import STDOUT, binary_stdout, check_output, replacing
 from ..media.cut import check_cut
@@ -23,11 +20,9 @@ from ..media.frame import Frame
 from ..media.writer import FrameSink, check_target, is_picture, open_writer
 from ..media.y4m import Y4MWriter
 from ..threads import ahead, share_of
-from .child import dismiss
+from .child import dismiss, start_early
 from .conceal import CONCEALERS, Concealer
-from .decoder import Decoder, media_info
-from .jobs import Jobs, Setting
-from .plan import jobs_that_pay
+from .plan import decompressing, jobs_that_pay
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +91,22 @@ def decompress(
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} jobs: give 1 or more")
     began = time.monotonic()
-    if threads is not None:
-        torch.set_num_threads(threads)
     with ExitStack() as stack:
         reader = stack.enter_context(Reader(src))
         if strict and reader.damage:
             raise FormatError(f"{src}: {reader.damage[0]}")
         _check_size(reader, max_pixels, max_frames)
+        stack.callback(dismiss)
+        for command in decompressing(reader, jobs):
+            start_early(command)
+        import torch  # which takes seconds, while they load what they need
+
+        from ..device import free_memory_of
+        from .decoder import Decoder, media_info
+        from .jobs import Jobs, Setting
+
+        if threads is not None:
+            torch.set_num_threads(threads)
         decoder = Decoder(reader, model, device, conceal)
         stop: Callable[[], None] | None = None
         expected = 1 if is_picture(target) else _frames_of_part(reader, start, duration)

@@ -1,10 +1,14 @@
-"""How hard an encoder looks, by ``--effort``."""
+"""How hard an encoder looks, by ``--effort``, and what it is tuned for, by ``--tune``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .temporal_filter import REACH
+REACH = 8  # frames that the temporal filter looks at before and behind, at most
+# Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
+# next to no PSNR. For grain there is no temporal filter
+TUNES = {"psnr": 0, "balanced": 16, "ms-ssim": 45, "grain": 16}
+DEFAULT_TUNE, GRAIN = "balanced", "grain"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from ..bitstream.payloads import AudioPacket
-from ..media.frame import Frame
+from ..media.frame import Frame, Planes
 from ..tokenizer.config import SPATIAL_STRIDE
 from ..tokenizer.patch import planes_from_yuv, yuv_from_planes
 from .lookahead import CutFinder, thumbnail
 from .tokens import grid_of
-
-Planes = tuple[np.ndarray, np.ndarray, np.ndarray]  # y, u, v of a frame, uint8
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ import torch
 from .. import models
 from ..bitstream.payloads import STEP_ONE, AudioPacket, Header, VideoGop
 from ..device import choose_device
-from ..media.frame import Frame
+from ..media.frame import Frame, Planes
 from .child import Child, early, serve
 from .control import Events, GopTrier, Items, whole_gops
 from .decoder import decode_gop
 from .effort import EFFORTS, Effort
 from .entropy_process import Setting as EntropySetting
-from .frames import GopEnd, Planes
+from .frames import GopEnd
 from .gop_stream import tokenize_pictures
 from .latents import tokenize as tokenize_latents
 from .plan import CODING

@@ -17,12 +17,12 @@ from ..bitstream.payloads import STEP_ONE, AudioPacket
 from ..device import autocast
 from ..entropy.binary import BitEncoder
 from ..entropy.generator import DEFAULT_STEPS
-from ..media.frame import Frame
+from ..media.frame import Frame, Planes
 from ..tokenizer.causal import Cache
 from ..tokenizer.config import TEMPORAL_STRIDE, step_of_quality
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.model import Tokenizer
-from .frames import GopEnd, Planes, crop_planes, pad_planes
+from .frames import GopEnd, crop_planes, pad_planes
 from .tokens import EntropyModel, LatentCoder, LatentTokens, grid_of
 
 LOW_QUALITY = 10  # up to which cells are left out by what their bits really are

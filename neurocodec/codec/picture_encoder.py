@@ -29,11 +29,6 @@ from .tokens import PictureTokens, kind_of
 from .wavefront import Wavefront
 from .wiener_choice import choose_wiener
 
-# Masking of pictures, in units of 1/MASKING_ONE, by what a file is tuned for. The default gives up
-# next to no PSNR. For grain there is no temporal filter
-TUNES = {"psnr": 0, "balanced": 16, "ms-ssim": 45, "grain": 16}
-DEFAULT_TUNE, GRAIN = "balanced", "grain"
-
 # Of what a bit of motion must save, relative to a bit of tokens. The finer step of an anchor is for
 # those that are predicted from it, which gain by its samples but not by its motion
 _ANCHOR_PENALTY = 2.0

@@ -3,15 +3,14 @@ long: processes can be started while torch is being loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 from ..bitstream.limits import MAX_GOP_FRAMES
 from ..bitstream.reader import Reader
+from ..media.frame import MediaInfo
 from ..media.reader import MediaReader
 from ..threads import free_memory, processors
+from .choice import Choice
 
 DEFAULT_GOP_SECONDS = 4.0
 # Commands of processes, see ``child.py``: one that codes GOPs, and one that codes tokens
@@ -46,32 +45,34 @@ def entropy_command(width: int, height: int, frames: int | None) -> tuple[str, .
     return (*ENTROPY, "torch") if long and width * height <= _LARGE else ENTROPY
 
 
-def compressing(src: str, chosen: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Commands of the processes that compressing a video will ask for, as far as can be told before
-    torch is loaded. chosen: options of ``compress``."""
-    aimed = any(chosen[aim] is not None for aim in ("bitrate", "target_size", "psnr"))
-    jobs = chosen["jobs"]
-    if not Path(src).is_file():  # a pipe can be opened but once
-        return []
-    with MediaReader(src, "none", chosen["start"], chosen["duration"]) as reader:
-        info, frames = reader.info, reader.expected_frames
-    gop = chosen["gop"] or default_gop(info.frame_rate)
-    if jobs is None:
-        alone = aimed or chosen["resume"] or chosen["threads"] is not None
-        jobs = 1 if alone else jobs_that_pay(frames, gop, (info.width, info.height))
+def jobs_of(
+    choice: Choice, info: MediaInfo, frames: int | None, gpu_memory: int | None = None
+) -> int:
+    """How many GOPs an encoder has in the works at once, see :func:`jobs_that_pay`."""
+    if choice.jobs is not None:
+        return choice.jobs
+    if choice.aimed or choice.resume or choice.threads is not None:
+        return 1
+    gop = choice.gop or default_gop(info.frame_rate)
+    return jobs_that_pay(frames, gop, (info.width, info.height), gpu_memory=gpu_memory)
+
+
+def compressing(reader: MediaReader, choice: Choice) -> list[tuple[str, ...]]:
+    """Commands of the processes that an encoder will ask for, as far as can be told before torch is
+    loaded."""
+    info, frames = reader.info, reader.expected_frames
+    jobs = jobs_of(choice, info, frames)
     if jobs > 1:
-        return [CODING] * (min(jobs, -(-(frames or 1) // gop)) - 1)
+        gops = -(-(frames or 1) // (choice.gop or default_gop(info.frame_rate)))
+        return [CODING] * (min(jobs, gops) - 1)
     clip = info.width, info.height, frames
-    return [entropy_command(*clip)] if entropy_pays(*clip) and not aimed else []
+    return [entropy_command(*clip)] if entropy_pays(*clip) and not choice.aimed else []
 
 
-def decompressing(src: str, chosen: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Likewise, of decompressing a .nc file."""
-    if not Path(src).is_file() or (chosen["jobs"] or 1) > 1:
-        return []
-    with Reader(src) as reader:
-        clip = reader.header.width, reader.header.height, reader.frames
-    return [entropy_command(*clip)] if entropy_pays(*clip) else []
+def decompressing(reader: Reader, jobs: int | None) -> list[tuple[str, ...]]:
+    """Likewise, of a decoder."""
+    clip = reader.header.width, reader.header.height, reader.frames
+    return [entropy_command(*clip)] if entropy_pays(*clip) and (jobs or 1) == 1 else []
 
 
 def jobs_that_pay(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..entropy.structure import Picture
-from .frames import Planes, crop_planes
+from ..media.frame import Planes
+from .frames import crop_planes
 from .pictures import PictureLoop
 from .tokens import PictureTokens
 from .wavefront import Wavefront

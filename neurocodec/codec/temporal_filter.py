@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..media.frame import Frame
+from .effort import REACH
 from .lookahead import LONG, mini_gop_length, moved, optical_flow, thumbnail
 
 _STRENGTH = 0.8  # weight of a frame next to the filtered one, which has 1
 _FADE = (0.85, 0.57, 0.41, 0.33, 0.3, 0.27, 0.25, 0.23)  # by distance in time
-REACH = len(_FADE)  # frames looked at before and behind
+assert len(_FADE) == REACH
 # Grey levels by which samples may differ to be taken for the same thing: the first, times a power
 # of the quantizer step in grey levels
 _SIGMA, _POWER = 2.14, 0.75

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bitstream.limits import MAX_STEPS
 from ..bitstream.payloads import Header, VideoGop
 from ..entropy.adaptive import (
     Before,
@@ -34,7 +35,6 @@ from ..entropy.loop_filter import LoopFilter, LoopFilterModel
 from ..entropy.motion import MotionModel, motion_part
 from ..entropy.motion_features import Known
 from ..entropy.motion_generator import MotionGenerator
-from ..entropy.schedule import MAX_STEPS
 from ..entropy.signs import HIDDEN_EVERY
 from ..entropy.structure import Picture, StructureModel
 from ..entropy.wiener import Wiener, WienerModel, group_of

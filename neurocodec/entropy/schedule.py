@@ -6,11 +6,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..bitstream.limits import MAX_STEPS
 from .binary import Ints
 
 ORDER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
 # of Bayer (IEEE Int. Conf. Communications, 1973): any first part of it lies evenly on the grid
-MAX_STEPS = ORDER.size
+assert ORDER.size == MAX_STEPS
 
 
 @lru_cache(maxsize=32)

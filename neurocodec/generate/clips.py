@@ -16,10 +16,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..bitstream.payloads import AudioPacket, Colour
-from ..codec.frames import Planes
 from ..errors import InputError, UsageError
 from ..files import replacing
-from ..media.frame import Frame, MediaInfo
+from ..media.frame import Frame, MediaInfo, Planes
 from ..media.reader import MediaReader
 from ..media.writer import check_target, is_picture, open_writer
 from ..tokenizer.config import SPATIAL_STRIDE, TEMPORAL_STRIDE

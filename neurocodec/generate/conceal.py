@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.frames import Planes, crop_planes
+from ..codec.frames import crop_planes
+from ..media.frame import Planes
 from ..tokenizer.patch import planes_from_yuv
 from .clips import extend
 from .model import Generative

@@ -10,9 +10,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .. import models
-from ..codec.frames import Planes, crop_planes
+from ..codec.frames import crop_planes
 from ..device import autocast
 from ..errors import ModelError, UsageError, printable
+from ..media.frame import Planes
 from ..tokenizer.config import SPATIAL_STRIDE, TEMPORAL_STRIDE, TokenizerConfig
 from ..tokenizer.lfq import ResidualLFQ, pack_bits, unpack_bits
 from ..tokenizer.model import Tokenizer

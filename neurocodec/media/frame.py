@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..bitstream.payloads import AudioTrack, Colour
 
 Plane = NDArray[np.uint8]
+Planes = tuple[Plane, Plane, Plane]  # y, u, v
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Frame:
     concealed: bool = False
 
     @property
-    def planes(self) -> tuple[Plane, Plane, Plane]:
+    def planes(self) -> Planes:
         return self.y, self.u, self.v
 
 

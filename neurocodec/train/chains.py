@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..codec.effort import DEFAULT_TUNE, TUNES
 from ..codec.gop_stream import GopStream
 from ..codec.lookahead import thumbnail
-from ..codec.picture_encoder import DEFAULT_TUNE, TUNES, Encoded, Known, PictureEncoder
+from ..codec.picture_encoder import Encoded, Known, PictureEncoder
 from ..codec.pictures import References, step_of
 from ..codec.tokens import DEFAULT_SCALES, PictureTokens, before_of, kind_of
 from ..entropy.adaptive import Before

@@ -22,10 +22,9 @@ from torch import Tensor
 
 from .. import models
 from ..bitstream.payloads import STEP_ONE
-from ..codec.effort import EFFORTS
+from ..codec.effort import DEFAULT_TUNE, EFFORTS, TUNES
 from ..codec.frames import crop_planes
 from ..codec.gop_stream import tokenize_pictures
-from ..codec.picture_encoder import DEFAULT_TUNE, TUNES
 from ..codec.tokens import (
     DEFAULT_SCALES,
     Generated,

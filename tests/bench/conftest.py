@@ -13,8 +13,9 @@ from neurocodec.bench.ffmpeg import Ffmpeg
 from neurocodec.bench.metrics import Pair
 from neurocodec.bench.run import run_suite
 from neurocodec.bench.suite import Suite, read_suite
-from neurocodec.bench.y4m import Planes, open_y4m, write_y4m
+from neurocodec.bench.y4m import open_y4m, write_y4m
 from neurocodec.bitstream.payloads import Colour
+from neurocodec.media.frame import Planes
 from tests.conftest import moving_picture, write_clip
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from neurocodec.codec import compress as module
+from neurocodec.codec import coding as module
 from neurocodec.models import read_bundle, write_bundle
 from tests.conftest import tiny_tokenizer
 

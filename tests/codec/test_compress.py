@@ -5,7 +5,7 @@ import pytest
 
 import neurocodec
 from neurocodec.bitstream.reader import Reader
-from neurocodec.codec import compress as module
+from neurocodec.codec import coding as module
 from neurocodec.codec.compress import compress
 from neurocodec.errors import InputError, ModelError, OutputError, UsageError
 from tests.media.clips import Sound, write_clip

@@ -1,6 +1,5 @@
 """Entropy coding in a process of its own: nothing differs, and its failures are told."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from neurocodec.codec import child, plan
 from neurocodec.codec.entropy_process import EntropyProcess, Setting
 from neurocodec.codec.plan import ENTROPY, decompressing, entropy_pays
 from neurocodec.codec.tokens import EntropyModel, decode_tokens, hash_tokens
-from neurocodec.errors import Error
+from neurocodec.errors import Error, ModelError
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_the_same_files(
         send(self, request)
 
     monkeypatch.setattr(EntropyProcess, "_send", sending)
-    monkeypatch.setattr("neurocodec.codec.compress.entropy_pays", lambda *_: True)
+    monkeypatch.setattr("neurocodec.codec.coding.entropy_pays", lambda *_: True)
     monkeypatch.setattr("neurocodec.codec.decoder.entropy_pays", lambda *_: True)
     neurocodec.compress(clip, tmp_path / "b.nc", model=str(model), gop=5, device="cpu")
     neurocodec.decompress(out, tmp_path / "b.y4m", model=str(model))
@@ -132,29 +131,43 @@ def test_it_ends_when_nobody_asks_any_more(coded: tuple[Path, Path]) -> None:
 
 
 def test_a_process_that_was_started_early_is_the_one_that_is_used(
-    coded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    coded: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, model = coded
-    options = {"jobs": None}
-    child.start_early(decompressing, str(out), options)
-    assert not child._waiting  # a short clip
-    monkeypatch.setattr(plan, "ENTROPY_PAYS", 0)
-    monkeypatch.setattr(plan, "processors", lambda: 2)
-    pipe = tmp_path / "pipe.nc"
-    os.mkfifo(pipe)  # that nobody writes to: opening it would wait
-    for wrong in (tmp_path / "none.nc", model, pipe):
-        child.start_early(decompressing, str(wrong), options)
-        assert not any(child._waiting.values())
-    child.start_early(decompressing, str(out), options)
-    ((early,),) = child._waiting.values()
     setting, entropy, gops = opened(out, model)
     expected = [hash_tokens(decode_tokens(setting.header, gop, entropy)) for gop in gops]
-    with EntropyProcess(setting, 10) as process:
+    monkeypatch.setattr(plan, "processors", lambda: 2)
+    with Reader(out) as reader:
+        assert not decompressing(reader, None)  # a short clip
+        monkeypatch.setattr(plan, "ENTROPY_PAYS", 0)
+        assert not decompressing(reader, 2)  # those decode whole GOPs
+        (command,) = decompressing(reader, None)
+    child.start_early(command)
+    ((early,),) = child._waiting.values()
+    with EntropyProcess(setting, 15) as process:
         assert [hash_tokens(process.decode(gop)) for gop in gops] == expected
         assert process._child is early
-        assert not any(child._waiting.values())
-    child.start_early(decompressing, str(out), options)
+    child.start_early(command)
     ((unused,),) = child._waiting.values()
     child.dismiss()
     assert not any(child._waiting.values())
     assert not unused.alive
+
+
+def test_whoever_decodes_starts_it_and_ends_it(
+    coded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, model = coded
+    started: list[tuple[str, ...]] = []
+    start = child.start_early
+    monkeypatch.setattr(plan, "processors", lambda: 2)
+    monkeypatch.setattr(plan, "ENTROPY_PAYS", 0)
+    monkeypatch.setattr(
+        "neurocodec.codec.decompress.start_early", lambda c: (started.append(c), start(c))
+    )
+    neurocodec.decompress(out, tmp_path / "a.y4m", model=str(model))
+    assert started == [(*ENTROPY,)]
+    with pytest.raises(ModelError):
+        neurocodec.decompress(out, tmp_path / "b.y4m", model=str(tmp_path / "none"))
+    assert started == [ENTROPY] * 2
+    assert not any(child._waiting.values())

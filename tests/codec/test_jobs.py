@@ -13,7 +13,7 @@ import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
 from neurocodec.cli import main
-from neurocodec.codec import child, compress, decompress, plan
+from neurocodec.codec import child, coding, jobs, plan
 from neurocodec.codec.child import Child
 from neurocodec.codec.jobs import Jobs, Request, Setting, _Beside
 from neurocodec.codec.plan import CODING, ENTROPY, jobs_that_pay
@@ -120,7 +120,7 @@ def test_as_many_as_pay(
 
     monkeypatch.setattr(plan, "_JOBS_PAY", 0)
     monkeypatch.setattr(plan, "processors", lambda: 4)
-    for module in (compress, decompress):
+    for module in (coding, jobs):
         monkeypatch.setattr(module, "Jobs", Counting)
     files = [str(tmp_path / name) for name in ("2.nc", "2.y4m")]
     common = ["--model", model, "--device", "cpu", "--quiet"]
@@ -231,7 +231,7 @@ def test_processes_are_started_early(
         assert started == expected
         assert not any(child._waiting.values())
     monkeypatch.setattr(plan, "_JOBS_PAY", 0)
-    monkeypatch.setattr(compress, "jobs_that_pay", lambda *_, **__: 1)  # it turns out otherwise
+    monkeypatch.setattr(coding, "jobs_of", lambda *_: 1)  # it turns out otherwise
     started.clear()
     main.main(["compress", *options, "-y", "--quiet"], standalone_mode=False)
     assert started == [CODING] * 2

@@ -17,8 +17,9 @@ from neurocodec.bitstream.payloads import VideoGop
 from neurocodec.bitstream.reader import Reader
 from neurocodec.bitstream.writer import Writer
 from neurocodec.codec import pictures
+from neurocodec.codec.effort import DEFAULT_TUNE, TUNES
 from neurocodec.codec.frames import crop_planes, pad_planes
-from neurocodec.codec.picture_encoder import DEFAULT_TUNE, TUNES, PictureEncoder
+from neurocodec.codec.picture_encoder import PictureEncoder
 from neurocodec.codec.tokens import (
     DEFAULT_SCALES,
     EXTENDED_PICTURES,

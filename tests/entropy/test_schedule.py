@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from neurocodec.entropy.schedule import MAX_STEPS, ORDER, steps_of
+from neurocodec.bitstream.limits import MAX_STEPS
+from neurocodec.entropy.schedule import ORDER, steps_of
 
 
 def test_the_order_names_each_place_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 import neurocodec
 from neurocodec import models
 from neurocodec.bitstream.reader import Reader
-from neurocodec.codec.picture_encoder import TUNES
+from neurocodec.codec.effort import TUNES
 from neurocodec.codec.tokens import picture_head
 from neurocodec.errors import ModelError, UsageError
 from neurocodec.tokenizer.config import ABSENT, MOTION_SIZES, MotionConfig, config_from_dict
