@@ -6,11 +6,13 @@ library makes of both, which take a third of the time where one has few columns.
 over k = 0, 1, ... in this order, each product rounded alone or not at all, as the processor does it
 best, but in the same way whatever M and N are.
 
-``combined(matrix)`` makes a function of runs of numbers, see there.
+``combined(matrix)`` and ``falling(both)`` make functions of runs of numbers, see there.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ from .compiled import compiled
 
 LANES = 8  # of a vector; where processors have shorter ones, it is two of them
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_WORDS = ir.VectorType(ir.IntType(32), LANES)
 _ZEROS = ir.Constant(_VECTOR, [0.0] * LANES)
 _PLACE = ir.IntType(64)
 _FREE = ("contract", "nsz")  # of a product and a sum: they may be one operation
@@ -62,6 +65,89 @@ def combined(matrix: tuple[tuple[float, ...], ...]) -> Callable[..., None]:
         return types.void(of, at, stride, to, first, step, n), generate
 
     return combine
+
+
+# 2^x for x from -0.5 to 0.5, to 3e-6 of it, by powers of x
+_POWERS = (0.99999919, 0.69312197, 0.24024981, 0.05591704, 0.00956051)
+_LEAST = -24.0  # exponent of weights
+# A number of 2^22 or so that is added rounds another one, and has it in its lowest bits
+_ROUNDING, _MANTISSA = 1.5 * 2.0**23, 23
+
+
+def falling(both: bool) -> Callable[..., None]:
+    """f(of, here, there, alike, far, sums, to, other, second, n): of n numbers of a flat array from
+    ``here`` on and as many from ``there`` on, weights exp(-alike (p - q)^2 - far), 6e-8 where they
+    would be less. They are added to ``sums`` from ``to`` on, and times q from ``second + to`` on;
+    and if both, also from ``other`` on, and times p from ``second + other`` on. For functions that
+    are compiled exactly: numbers are rounded by adding a large one."""
+
+    @intrinsic
+    def fall(
+        _: Any, of: Any, here: Any, there: Any, alike: Any, far: Any, sums: Any, to: Any,
+        other: Any, second: Any, n: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            source, target = (
+                cgutils.create_struct_proxy(signature.args[i])(context, builder, given[i]).data
+                for i in (0, 5)
+            )
+            _generated_weights(builder, both, source, given[1:5], target, given[6:9], given[9])
+
+        return types.void(of, here, there, alike, far, sums, to, other, second, n), generate
+
+    return fall
+
+
+def _generated_weights(
+    builder: Any, both: bool, source: Any, of: Any, target: Any, to: Any, n: Any
+) -> None:
+    """LLVM's code of ``falling``: a loop over vectors."""
+    here, there, alike, far = of
+    first, other, second = to
+
+    def place(base: Any, *terms: Any) -> Any:
+        at = functools.reduce(builder.add, terms)
+        return builder.bitcast(builder.gep(base, [at]), _VECTOR.as_pointer())
+
+    def add(at: Any, value: Any, *terms: Any) -> None:
+        to = place(target, at, *terms)
+        builder.store(builder.fadd(builder.load(to, align=4), value, flags=_FREE), to, align=4)
+
+    def times(x: Any, y: Any, more: Any) -> Any:
+        return builder.fadd(builder.fmul(x, y, flags=_FREE), more, flags=_FREE)
+
+    octaves = ir.Constant(ir.FloatType(), -math.log2(math.e))
+    alike, far = (_broadcast(builder, builder.fmul(x, octaves)) for x in (alike, far))
+    least, rounding, *powers = (
+        ir.Constant(_VECTOR, [x] * LANES) for x in (_LEAST, _ROUNDING, *_POWERS)
+    )
+    words = ir.Constant(_WORDS, [_MANTISSA] * LANES)
+    with cgutils.for_range_slice(builder, _PLACE(0), n, _PLACE(LANES), _PLACE) as (i, _):
+        p, q = (builder.load(place(source, x, i), align=4) for x in (here, there))
+        difference = builder.fsub(q, p)
+        exponent = times(builder.fmul(difference, difference), alike, far)
+        more = builder.fcmp_ordered(">", exponent, least)
+        exponent = builder.select(more, exponent, least)
+        whole = builder.fadd(exponent, rounding)
+        x = builder.fsub(exponent, builder.fsub(whole, rounding))
+        square = builder.fmul(x, x)
+        upper = times(powers[4], square, times(powers[3], x, powers[2]))
+        power = builder.bitcast(times(upper, square, times(powers[1], x, powers[0])), _WORDS)
+        octave = builder.shl(builder.bitcast(whole, _WORDS), words)
+        weight = builder.bitcast(builder.add(power, octave), _VECTOR)
+        add(first, weight, i)
+        add(second, builder.fmul(weight, q, flags=_FREE), first, i)
+        if both:
+            add(other, weight, i)
+            add(second, builder.fmul(weight, p, flags=_FREE), other, i)
+
+
+def _broadcast(builder: Any, number: Any) -> Any:
+    """A vector of it."""
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.IntType(32)(0))
+    order = ir.Constant(_WORDS, [0] * LANES)
+    return builder.shuffle_vector(first, undefined, order)
 
 
 def _generated_sums(
@@ -135,10 +221,7 @@ def _generated(
     new = []
     for i in range(rows):
         number = builder.load(at(of_a[i], k), align=4)
-        undefined = ir.Constant(_VECTOR, ir.Undefined)
-        first = builder.insert_element(undefined, number, ir.IntType(32)(0))
-        order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        all_of_it = builder.shuffle_vector(first, undefined, order)
+        all_of_it = _broadcast(builder, number)
         products = [builder.fmul(all_of_it, x, flags=_FREE) for x in columns]
         pairs = zip(sums[i], products, strict=True)
         new.append([builder.fadd(total, x, flags=_FREE) for total, x in pairs])

@@ -21,7 +21,7 @@ from .effort import EFFORTS, Effort
 from .frames import GopEnd, gop_starts, pad_planes
 from .lookahead import LONG, Thumbnail, is_still, mini_gop_length, thumbnail
 from .picture_encoder import PictureEncoder
-from .temporal_filter import TemporalFilter
+from .temporal_filter import Given, TemporalFilter
 from .tokens import DEFAULT_SCALES, EntropyModel, LatentTokens, PictureTokens, before_of, grid_of
 from .trial import best_length
 
@@ -40,18 +40,21 @@ class GopStream:
         self._anchor_tokens: dict[int, LatentTokens] = {}
         self._anchor_small: Thumbnail | None = None
         self._length_before = LONG  # of the last mini-GOPs
-        self._waiting: list[tuple[Tensor, Thumbnail]] = []
+        self._waiting: list[tuple[Tensor, Thumbnail, int | None]] = []
         self._tried: int | None = None  # what the last trial chose
         self._since = 0  # groups since then
 
-    def add(self, planes: Tensor, small: Thumbnail) -> Iterator[PictureTokens]:
+    def add(
+        self, planes: Tensor, small: Thumbnail, length: int | None = None
+    ) -> Iterator[PictureTokens]:
+        """length: of the mini-GOPs that end with this frame, where it has been found."""
         if self._anchor_small is None:
             self._anchor_small = small
             item = self._loop.encode(Picture(0, (), 0), planes)
             self._anchor_tokens[0] = item.parts[-1]
             yield item
             return
-        self._waiting.append((planes, small))
+        self._waiting.append((planes, small, length))
         if len(self._waiting) == LONG:
             yield from self.flush()
 
@@ -61,9 +64,9 @@ class GopStream:
         if not waiting:
             return
         assert self._anchor_small is not None
-        small = [self._anchor_small, *(small for _, small in waiting)]
-        group = [planes for planes, _ in waiting]
-        length = self._length_before = self._length(small, group)
+        small = [self._anchor_small, *(small for _, small, _ in waiting)]
+        group = [planes for planes, _, _ in waiting]
+        length = self._length_before = self._length(small, group, waiting[-1][2])
         for item in self._loop.mini_gops(self._anchors, group, length):
             if item.picture.level == ANCHOR:
                 self._anchors = self._anchors[1], item.picture.display
@@ -72,11 +75,11 @@ class GopStream:
         self._anchor_tokens = {k: self._anchor_tokens[k] for k in self._anchors}
         self._anchor_small = small[-1]
 
-    def _length(self, small: list[Thumbnail], group: list[Tensor]) -> int:
+    def _length(self, small: list[Thumbnail], group: list[Tensor], known: int | None) -> int:
         """Of mini-GOPs. A trial is made where there is something to choose, and not in every group:
         what it found is taken to hold for a while."""
         if not self._trials:
-            return self._estimated_length(small)
+            return known or self._estimated_length(small)
         if is_still(small):
             return LONG
         self._since += 1
@@ -84,9 +87,9 @@ class GopStream:
             if len(group) < LONG:
                 return self._tried or self._estimated_length(small)
             assert self._entropy is not None
-            known = {k: before_of(tokens) for k, tokens in self._anchor_tokens.items()}
+            before = {k: before_of(tokens) for k, tokens in self._anchor_tokens.items()}
             self._tried = best_length(
-                self._loop, self._entropy, self._anchors, known, group, self._steps
+                self._loop, self._entropy, self._anchors, before, group, self._steps
             )
             self._since = 0
         return self._tried
@@ -102,7 +105,7 @@ def _filtered(
     gop_frames: int,
     find_cuts: bool,
     skip: int,
-) -> Iterator[Frame | GopEnd | AudioPacket]:
+) -> Iterator[Given | GopEnd | AudioPacket]:
     """Frames of each GOP, filtered, a GopEnd after them, and the audio packets as they come.
     Arguments as of ``tokenize_pictures`` and ``TemporalFilter``."""
     gop: TemporalFilter | None = None
@@ -154,11 +157,12 @@ def tokenize_pictures(
             yield item
             gop = None
             continue
+        frame, length = item
         if gop is None:
-            height, width = item.y.shape
+            height, width = frame.y.shape
             grid = grid_of(width, height)
             loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
             loop.effort = effort
             gop = GopStream(loop, entropy, steps)
-        planes = pad_planes([item])[:, :, 0].to(device)
-        yield from gop.add(planes, thumbnail(item.y))
+        planes = pad_planes([frame])[:, :, 0].to(device)
+        yield from gop.add(planes, thumbnail(frame.y), length)

@@ -19,7 +19,6 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +27,7 @@ from ..entropy.loop_filter import BLOCK, MAX_OFFSET, OFFSET_BLOCKS, LoopFilter, 
 from ..threads import side_by_side
 from ..tokenizer.config import SPATIAL_STRIDE
 from ..tokenizer.patch import CHROMA_WEIGHT, luma, planes_of
+from .bilateral import bilateral
 
 QUARTER = 4
 OFFSET_STEPS = 1 / 64  # unit of offsets, in steps
@@ -59,37 +59,6 @@ class _Shape:
 _LUMA = _Shape(4, 3.0, 1 / 16, SPATIAL_STRIDE, True, 1.0)
 _CHROMA = _Shape(3, 2.0, 1 / 24, SPATIAL_STRIDE // 2, False, CHROMA_WEIGHT)
 _SHAPES = (_LUMA, _CHROMA, _CHROMA)
-
-
-def bilateral(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
-    """The filter of samples (H, W), uint8 or float32, to as many of the same. near, alike: standard
-    deviations over distance, in samples, and over values."""
-    if plane.device.type == "cpu":
-        out = cv2.bilateralFilter(
-            plane.numpy(), 2 * radius + 1, alike, near, borderType=cv2.BORDER_REPLICATE
-        )
-        return torch.from_numpy(out)
-    return bilateral_by_shifts(plane, radius, near, alike)
-
-
-def bilateral_by_shifts(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
-    """As :func:`bilateral`, on any device."""
-    h, w = plane.shape
-    side = 2 * radius + 1
-    x = plane.float()
-    wide = F.pad(x[None, None], (radius,) * 4, mode="replicate")[0, 0]
-    reach = torch.arange(-radius, radius + 1, device=plane.device).float().square()
-    square = reach[:, None] + reach
-    outside = square > radius * radius
-    far = square.mul_(0.5 / near**2).masked_fill_(outside, math.inf)[..., None, None]
-    total, weights = torch.zeros_like(x), torch.zeros_like(x)
-    for row in range(side):  # of the window: all of it at once would take too much memory
-        there = wide.as_strided((side, h, w), (1, wide.shape[1], 1), row * wide.shape[1])
-        weight = (there - x).square_().mul_(-0.5 / alike**2).sub_(far[row]).exp_()
-        weights += weight.sum(0)
-        total += weight.mul_(there).sum(0)
-    found = total / weights
-    return found.round_().byte() if plane.dtype == torch.uint8 else found
 
 
 def widened(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:

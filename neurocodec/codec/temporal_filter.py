@@ -34,6 +34,7 @@ _BLOCK = 8  # luma pixels
 
 Plane = NDArray[np.uint8]
 Samples = NDArray[np.float32]
+Given = tuple[Frame, "int | None"]
 
 
 def filtered(frame: Frame, others: dict[int, Frame], step: float) -> Frame:
@@ -73,7 +74,8 @@ def _weight(plane: Plane, there: Plane, by_difference: Samples, error: float) ->
 class TemporalFilter:
     """Frames of one GOP as they come, to the same frames, with those filtered that many others are
     predicted from: the first of all and every LONG, but where each frame is predicted from the one
-    before it. Each comes when the frames it needs are there."""
+    before it. Each comes when the frames it needs are there, with the length of the mini-GOPs that
+    end with it, where that had to be found."""
 
     def __init__(self, step: float, reach: int = REACH) -> None:
         """step: as of ``filtered``. reach: frames before and behind, 0 to REACH; 0: none."""
@@ -82,21 +84,23 @@ class TemporalFilter:
         self._next = self._count = 0  # to give, that came
         self._lengths = {0: LONG}  # of mini-GOPs, by where they end
 
-    def add(self, frame: Frame) -> Iterator[Frame]:
+    def add(self, frame: Frame) -> Iterator[Given]:
         self._frames[self._count] = frame
         self._count += 1
         while self._next + self._ahead() < self._count:
             yield self._give()
 
-    def flush(self) -> Iterator[Frame]:
+    def flush(self) -> Iterator[Given]:
         while self._next < self._count:
             yield self._give()
 
     def _ahead(self) -> int:
         """Frames behind the next one to give that it needs."""
-        return 0 if self._next % LONG else self._reach
+        if self._next % LONG or not self._reach:
+            return 0
+        return self._reach if self._next else max(self._reach, LONG)  # see _leads
 
-    def _give(self) -> Frame:
+    def _give(self) -> Given:
         at = self._next
         self._next += 1
         frame = self._frames[at]
@@ -105,7 +109,7 @@ class TemporalFilter:
             frame = filtered(frame, others, self._step)
         oldest = -(-self._next // LONG) * LONG - LONG
         self._frames = {k: f for k, f in self._frames.items() if k >= oldest}
-        return frame
+        return frame, self._lengths.get(at) if at else None
 
     def _leads(self, at: int) -> bool:
         """Whether mini-GOPs of more than a frame end here, or begin with the first frame."""

@@ -70,6 +70,15 @@ def test_eight_frames_are_one_mini_gop_or_several(
     assert all(item.picture.display == item.parts[0] for item in found)
 
 
+def test_what_is_known_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gop_stream, "mini_gop_length", lambda anchor, rest, step, before: before)
+    stream, small = GopStream(Recorder()), np.zeros((16, 16), np.uint8)  # type: ignore[arg-type]
+    lengths = {8: 2, 16: 8, 24: 1}
+    found = [x for i in range(28) for x in stream.add(torch.tensor(i), small, lengths.get(i))]
+    found += list(stream.flush())
+    assert [item.picture for item in found] == regular([2, 2, 2, 2, 8] + [1] * 11, 28)
+
+
 @pytest.mark.parametrize(
     ("trials", "still", "tried", "lengths"),
     [

@@ -12,7 +12,8 @@ from torch import Tensor
 import neurocodec
 from neurocodec import models
 from neurocodec.codec import picture_encoder
-from neurocodec.codec.loop_filter import apply, bilateral, bilateral_by_shifts, choose, widened
+from neurocodec.codec.bilateral import bilateral, bilateral_by_shifts
+from neurocodec.codec.loop_filter import apply, choose, widened
 from neurocodec.codec.picture_encoder import PictureEncoder
 from neurocodec.codec.pictures import PictureLoop, step_of
 from neurocodec.codec.tokens import DEFAULT_SCALES

@@ -93,12 +93,15 @@ def test_frames_come_in_order_and_as_soon_as_can_be(
     stream, found, held = TemporalFilter(STEP, reach), [], []
     for i, frame in enumerate(noisy):
         found += list(stream.add(frame))
-        assert len(found) >= i + 1 - reach
+        assert len(found) >= i + 1 - (reach if i > 8 or not reach else max(reach, 8))
         held.append(len(stream._frames))
     found += list(stream.flush())
     assert max(held) <= reach + 9
-    assert [frame.pts for frame in found] == [frame.pts for frame in noisy]
-    for i, (frame, source) in enumerate(zip(found, noisy, strict=True)):
+    assert [frame.pts for frame, _ in found] == [frame.pts for frame in noisy]
+    assert [length for _, length in found] == [
+        8 if i and i % 8 == 0 and reach else None for i in range(frames)
+    ]
+    for i, ((frame, _), source) in enumerate(zip(found, noisy, strict=True)):
         if i % 8 or not reach or frames == 1:
             assert frame is source
             continue
@@ -128,7 +131,12 @@ def test_in_chains_of_single_steps_frames_stay(monkeypatch: pytest.MonkeyPatch) 
     groups = [(0, 9), (8, 17), (16, 25)]
     assert befores == [8, 1, 2]
     assert asked == [list(range(*group)) for group in groups]
-    assert [i for i, frame in enumerate(found) if frame is not noisy[i]] == [16]
+    assert [i for i, (frame, _) in enumerate(found) if frame is not noisy[i]] == [16]
+    assert {i: length for i, (_, length) in enumerate(found) if length} == {
+        8: 1,
+        16: 2,
+        24: 1,
+    }
 
 
 def test_odd_and_tiny_frames() -> None:
