@@ -20,12 +20,15 @@ class Notice(event.Listener):
         self.given = False
 
     def on_start(self, _: object) -> None:
-        if not self.given and logging.getLogger("neurocodec").handlers:
-            self.given = True
-            logger.warning("compiling for this machine: up to a minute, the first time only")
+        self.give()
 
     def on_end(self, _: object) -> None:
         pass
+
+    def give(self) -> None:
+        if not self.given and logging.getLogger("neurocodec").handlers:
+            self.given = True
+            logger.warning("compiling for this machine: up to a minute, the first time only")
 
 
 notice = Notice()

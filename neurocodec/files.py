@@ -127,6 +127,18 @@ def _lock(descriptor: int) -> bool:
     return os.fstat(descriptor).st_uid == os.geteuid()  # not one laid out by somebody else
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Whoever enters waits until all others have left. Nobody does where files cannot be locked."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | _OWN, 0o666)
+            stack.callback(os.close, lock)
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _is_still(descriptor: int, path: Path) -> bool:
     """Whether an open file has this name."""
     try:

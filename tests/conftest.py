@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from neurocodec import models
+from neurocodec.codec.kernels import made_ready
 from neurocodec.compiled import notice
 from neurocodec.entropy.adaptive import Prior, TokenShape, empty_prior
 from neurocodec.media.frame import Frame
@@ -28,8 +29,11 @@ GPU = torch.cuda.is_available()
 
 @pytest.fixture(autouse=True, scope="session")
 def told_of_the_compiler() -> None:
-    """Whatever is compiled first, what programs say is what the test is about."""
+    """Whatever is compiled first, what programs say is what the test is about. All is compiled once
+    for all who test."""
     notice.given = True
+    with made_ready():
+        pass
 
 
 @pytest.fixture(autouse=True, scope="session")

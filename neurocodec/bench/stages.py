@@ -31,11 +31,13 @@ _BY_MODULE = {
     "models": "start-up",
     "codec/tokens.py": "token entropy",
     "codec/search.py": "search",
+    "codec/block_search.py": "search",
     "codec/merging.py": "search",
     "codec/lookahead.py": "search",
     "codec/temporal_filter.py": "search",
     "codec/pictures.py": "network",
     "codec/loop_filter.py": "loop filter",
+    "codec/bilateral.py": "loop filter",
     "codec/wiener": "loop filter",
     "codec/frames.py": "network",
     "entropy/motion": "motion entropy",
@@ -51,7 +53,7 @@ _TOOLS = (
 )  # fmt: skip
 _CALLERS = ("entropy/", "codec/search.py", "codec/merging.py")
 # a thread that waits for another, and ourselves
-_WAITING = ("threads.py", "codec/wavefront.py", "bench/")
+_WAITING = ("threads.py", "codec/wavefront.py", "codec/child.py", "codec/jobs.py", "bench/")
 
 
 def stage_of(frame: FrameType | None) -> str | None:

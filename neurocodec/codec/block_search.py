@@ -9,6 +9,7 @@ samples' units.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +19,35 @@ from ..tokenizer.motion import MARGIN, MAX_VECTOR
 from ..tokenizer.quarter_pixels import Floats, Samples, place
 
 Vectors = NDArray[np.int32]
+Flat = NDArray[np.int16]
 
 
 @compiled
-def cell_error(samples: Samples, target: Samples, y: int, x: int, vx: int, vy: int) -> float:
-    """Squared error of 8x8 samples from (y, x) on. Of int32, which it cannot exceed, and unsigned
-    places, which need not be looked at for whether they count from the end, it is twice as fast."""
-    phase, top, left = place(samples, y, x, vx, vy, 8, MARGIN)
+def cell_error(target: Flat, at: int, width: int, samples: Flat, of: int, stride: int) -> float:
+    """Squared error of 8x8 samples, from places of flat arrays on, whose rows are so long. Of
+    int32, which it cannot exceed, and unsigned places, which need not be looked at for whether they
+    count from the end, it is twice as fast."""
     total = np.int32(0)
     for r in range(8):
-        a, b = target[y + r], samples[phase, top + r]
+        a, b = np.uint64(at + r * width), np.uint64(of + r * stride)
         for c in range(8):
-            d = np.int16(a[np.uint64(x) + np.uint64(c)] - b[np.uint64(left) + np.uint64(c)])
+            d = np.int16(target[a + np.uint64(c)] - samples[b + np.uint64(c)])
             total = np.int32(total + np.int32(np.int32(d) * np.int32(d)))
     return float(total)
 
 
 @compiled
 def block_error(
-    samples: Samples, target: Samples, y: int, x: int, vx: int, vy: int, size: int
+    target: Flat, at: int, width: int, samples: Flat, of: int, stride: int, size: int
 ) -> float:
     """The same of a large block, by some of its rows."""
-    phase, top, left = place(samples, y, x, vx, vy, size, MARGIN)
     every = min(4, size // 8)
     whole = 0.0
     for r in range(0, size, every):
-        a, b = target[y + r], samples[phase, top + r]
         total = np.int32(0)
+        a, b = np.uint64(at + r * width), np.uint64(of + r * stride)
         for c in range(size):
-            d = np.int16(a[np.uint64(x) + np.uint64(c)] - b[np.uint64(left) + np.uint64(c)])
+            d = np.int16(target[a + np.uint64(c)] - samples[b + np.uint64(c)])
             total = np.int32(total + np.int32(np.int32(d) * np.int32(d)))
         whole += total
     return whole * every
@@ -60,20 +61,29 @@ def worth(error: float, knee: float) -> float:
 
 
 @compiled
-def vector_bits(field: Vectors, i: int, j: int, vx: int, vy: int, table: Floats) -> float:
-    """Bits of a vector at (i, j), by its four neighbours. table: by the sum of the components'
-    differences."""
+def _beside(field: Vectors, i: int, j: int) -> tuple[Any, Any]:
+    """The vectors of the four neighbours, and of each 1 if it is there, and 0 if not."""
     h, w, _ = field.shape
-    bits = 0.0
-    if i > 0:
-        bits += table[abs(field[i - 1, j, 0] - vx) + abs(field[i - 1, j, 1] - vy)]
-    if j > 0:
-        bits += table[abs(field[i, j - 1, 0] - vx) + abs(field[i, j - 1, 1] - vy)]
-    if j + 1 < w:
-        bits += table[abs(field[i, j + 1, 0] - vx) + abs(field[i, j + 1, 1] - vy)]
-    if i + 1 < h:
-        bits += table[abs(field[i + 1, j, 0] - vx) + abs(field[i + 1, j, 1] - vy)]
-    return bits
+    up, left, right, down = max(i - 1, 0), max(j - 1, 0), min(j + 1, w - 1), min(i + 1, h - 1)
+    vectors = (
+        int(field[up, j, 0]), int(field[up, j, 1]), int(field[i, left, 0]), int(field[i, left, 1]),
+        int(field[i, right, 0]), int(field[i, right, 1]), int(field[down, j, 0]),
+        int(field[down, j, 1]),
+    )  # fmt: skip
+    there = np.float32(i > 0), np.float32(j > 0), np.float32(j + 1 < w), np.float32(i + 1 < h)
+    return vectors, there
+
+
+@compiled
+def _vector_bits(beside: tuple[Any, Any], x: int, y: int, table: Floats) -> float:
+    """Bits of a vector by its neighbours. table: by the sum of the components' differences."""
+    of, there = beside
+    return (
+        there[0] * table[np.uint64(abs(of[0] - x) + abs(of[1] - y))]
+        + there[1] * table[np.uint64(abs(of[2] - x) + abs(of[3] - y))]
+        + there[2] * table[np.uint64(abs(of[4] - x) + abs(of[5] - y))]
+        + there[3] * table[np.uint64(abs(of[6] - x) + abs(of[7] - y))]
+    )
 
 
 @compiled
@@ -89,6 +99,8 @@ def search_blocks(
     penalty: error that a bit of a cell must save.
     """
     h, w, _ = field.shape
+    wanted, width, stride = target.reshape(-1), target.shape[1], samples.shape[2]
+    flat = samples.reshape(-1)
     errors = np.empty((h, w), np.float32)
     knee = coded_bits * penalty * (size // 8) ** 2
     bit = penalty * (size // 8)
@@ -98,7 +110,7 @@ def search_blocks(
         for step in range(h * w):
             at = h * w - 1 - step if turn % 2 else step
             i, j = at // w, at % w
-            scale = weight[i, j] * share
+            scale, beside = weight[i, j] * share, _beside(field, i, j)
             cost, error = np.inf, 0.0
             own_x, own_y, middle_x, middle_y = int(field[i, j, 0]), int(field[i, j, 1]), 0, 0
             for k in range(-1, count):
@@ -121,15 +133,19 @@ def search_blocks(
                 y = min(max(y, -MAX_VECTOR), MAX_VECTOR)
                 if k >= 0 and x == own_x and y == own_y:
                     continue
-                rate = bit * vector_bits(field, i, j, x, y, table)
+                rate = bit * _vector_bits(beside, x, y, table)
                 if rate >= cost:
                     continue
                 if k < 0 and turn:
                     found = float(errors[i, j])
-                elif size == 8:
-                    found = cell_error(samples, target, 8 * i, 8 * j, x, y)
                 else:
-                    found = block_error(samples, target, size * i, size * j, x, y, size)
+                    phase, top, left = place(samples, size * i, size * j, x, y, size, MARGIN)
+                    of = (phase * samples.shape[1] + top) * stride + left
+                    to = size * (i * width + j)
+                    if size == 8:
+                        found = cell_error(wanted, to, width, flat, of, stride)
+                    else:
+                        found = block_error(wanted, to, width, flat, of, stride, size)
                 now = worth(found * scale, knee) + rate
                 if now < cost:
                     cost, error, own_x, own_y = now, found, x, y
@@ -162,7 +178,8 @@ def field_bits(field: Vectors, table: Floats) -> Floats:
     out = np.empty((h, w), np.float32)
     for i in range(h):
         for j in range(w):
-            out[i, j] = vector_bits(field, i, j, field[i, j, 0], field[i, j, 1], table)
+            beside = _beside(field, i, j)
+            out[i, j] = _vector_bits(beside, int(field[i, j, 0]), int(field[i, j, 1]), table)
     return out
 
 

@@ -105,8 +105,10 @@ def compress(
         try:
             for command in compressing(reader, choice):
                 start_early(command)
-            from .coding import code  # torch, which takes seconds, while those load what they need
+            from .kernels import made_ready
 
+            with made_ready():
+                from .coding import code  # torch, which takes seconds, while those load theirs
             return code(reader, src, dst, choice, began, progress)
         finally:
             dismiss()

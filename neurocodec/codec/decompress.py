@@ -99,11 +99,14 @@ def decompress(
         stack.callback(dismiss)
         for command in decompressing(reader, jobs):
             start_early(command)
-        import torch  # which takes seconds, while they load what they need
+        from .kernels import made_ready
 
-        from ..device import free_memory_of
-        from .decoder import Decoder, media_info
-        from .jobs import Jobs, Setting
+        with made_ready():
+            import torch  # which takes seconds, while they load what they need
+
+            from ..device import free_memory_of
+            from .decoder import Decoder, media_info
+            from .jobs import Jobs, Setting
 
         if threads is not None:
             torch.set_num_threads(threads)

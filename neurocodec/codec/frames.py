@@ -62,6 +62,12 @@ def pad_planes(frames: list[Frame]) -> Tensor:
 def crop_planes(planes: Tensor, size: tuple[int, int]) -> list[Planes]:
     """planes (1, 6, T, H/2, W/2) in 0..1 -> each frame, cut to size: (width, height)."""
     y, u, v = yuv_from_planes((planes[0].float().clamp(0, 1) * 255).round().byte())
+    return [cropped((y[t], u[t], v[t]), size) for t in range(len(y))]
+
+
+def cropped(samples: Planes, size: tuple[int, int]) -> Planes:
+    """y, u, v, cut to size: (width, height)."""
+    y, u, v = samples
     w, h = size
-    half_w, half_h = (w + 1) // 2, (h + 1) // 2
-    return [(y[t, :h, :w], u[t, :half_h, :half_w], v[t, :half_h, :half_w]) for t in range(len(y))]
+    half = slice((h + 1) // 2), slice((w + 1) // 2)
+    return y[:h, :w], u[half], v[half]

@@ -41,7 +41,7 @@ def optical_flow(
     refined: bool = False,
 ) -> NDArray[np.float32]:  # fmt: skip
     """(H, W) twice -> (H, W, 2) in pixels: where the reference has what is here. DIS, by OpenCV.
-    fine: at half resolution and not at a quarter, for three times as long. refined: by its
+    fine: at half resolution and not at a quarter, for twice as long. refined: by its
     variational refinement, for twice as long."""
     h, w = frame.shape
     pad = ((0, max(0, _FLOW_SIDE - h)), (0, max(0, _FLOW_SIDE - w)))
@@ -52,6 +52,7 @@ def optical_flow(
     if fine:
         dis.setFinestScale(1)
         dis.setGradientDescentIterations(12)
+        dis.setPatchStride(5)  # of 8x8: in 30% less time than by 4, and as good
     return dis.calc(frame, reference, None)[:h, :w]  # type: ignore[call-overload]
 
 

@@ -26,7 +26,8 @@ from torch import Tensor
 from ..entropy.loop_filter import BLOCK, MAX_OFFSET, OFFSET_BLOCKS, LoopFilter, Offsets, blocks_of
 from ..threads import side_by_side
 from ..tokenizer.config import SPATIAL_STRIDE
-from ..tokenizer.patch import CHROMA_WEIGHT, luma, planes_of
+from ..tokenizer.patch import CHROMA_WEIGHT
+from ..tokenizer.samples import planes_from, samples_of
 from .bilateral import bilateral
 
 QUARTER = 4
@@ -77,7 +78,7 @@ def apply(planes: Tensor, by: LoopFilter, step: float) -> Tensor:
         return planes
     y, *chroma = (
         x if offsets is None else moved(x, offsets, shape, step)
-        for x, offsets, shape in zip(_samples(planes), by.offsets, _SHAPES, strict=True)
+        for x, offsets, shape in zip(samples_of(planes), by.offsets, _SHAPES, strict=True)
     )
     of_y, *strengths = by.strengths
     if of_y:
@@ -89,7 +90,7 @@ def apply(planes: Tensor, by: LoopFilter, step: float) -> Tensor:
         bilateral(x, *_CHROMA.of(strength, step)) if strength else x
         for x, strength in zip(chroma, strengths, strict=True)
     )
-    return _planes(y, u, v)
+    return planes_from(y, u, v)
 
 
 def moved(plane: Tensor, offsets: Offsets, shape: _Shape, step: float) -> Tensor:
@@ -122,14 +123,14 @@ def choose(
             offset, x, before = _choose_offsets(x, before, target, shape, step, penalty, weight)
         return offset, _choose(x, before, target, shape, step, penalty, weight, smooth)
 
-    given = zip(_samples(planes), _samples(source), _SHAPES, strict=True)
+    given = zip(samples_of(planes), samples_of(source), _SHAPES, strict=True)
     offsets, found = zip(*side_by_side(*(partial(of_plane, *one) for one in given)), strict=True)
     of_y, of_u, of_v = found
     strengths = of_y.strength, of_u.strength, of_v.strength
     by = LoopFilter(
         strengths, of_y.blocks.cpu().numpy(), of_y.wide, (offsets[0], offsets[1], offsets[2])
     )
-    return by, _planes(of_y.used, of_u.used, of_v.used) if by.changes else planes
+    return by, planes_from(of_y.used, of_u.used, of_v.used) if by.changes else planes
 
 
 def _choose_offsets(
@@ -240,14 +241,3 @@ def _in_blocks(blocks: Tensor, smooth: Tensor, plain: Tensor) -> Tensor:
     side, (h, w) = BLOCK * SPATIAL_STRIDE, plain.shape
     where = blocks.repeat_interleave(side, 0).repeat_interleave(side, 1)[:h, :w]
     return torch.where(where, smooth, plain)
-
-
-def _samples(planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Y (H, W), U and V (H/2, W/2) of planes (1, 6, H/2, W/2) in 0..1: uint8."""
-    whole = (planes * 255).round_().byte()
-    return luma(whole)[0], whole[0, 4], whole[0, 5]
-
-
-def _planes(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """The inverse of :func:`_samples`."""
-    return planes_of(*(x[None].float().div_(255) for x in (y, u, v)))

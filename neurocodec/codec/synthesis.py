@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..entropy.structure import Picture
 from ..media.frame import Planes
-from .frames import crop_planes
+from ..tokenizer.samples import samples_of
+from .frames import cropped
 from .pictures import PictureLoop
 from .tokens import PictureTokens
 from .wavefront import Wavefront
@@ -52,7 +53,8 @@ class PictureSynthesizer:
     def _take(self, picture: Picture, planes: Tensor) -> None:
         self._loop.pictures[picture.display] = planes
         self._loop.forget((*self._kept, *self._front.references()))
-        self._ready[picture.display] = crop_planes(planes[:, :, None], self._size)[0]
+        y, u, v = (x.cpu().numpy() for x in samples_of(planes))
+        self._ready[picture.display] = cropped((y, u, v), self._size)
 
     def _in_order(self) -> list[Planes]:
         out = []

@@ -26,7 +26,7 @@ from ..entropy.wiener import (
     Wiener,
 )
 from ..tokenizer.config import SPATIAL_STRIDE
-from ..tokenizer.patch import luma, planes_of
+from ..tokenizer.samples import planes_from, samples_of
 
 SIDE = 4  # of the blocks that are sorted
 MARGIN = 3
@@ -55,7 +55,7 @@ def corrected(planes: Tensor, by: Wiener) -> Tensor:
     """Planes (1, 6, H/2, W/2) in 0..1, multiples of 1/255, filtered: luma, then chroma by it."""
     if not by.changes:
         return planes
-    y, *chroma = samples_of(planes)
+    y, *chroma = numbers_of(planes)
     if by.luma is not None:
         plane = with_margin(y)
         table = table_of(by.luma.which, by.luma.taps)
@@ -65,18 +65,17 @@ def corrected(planes: Tensor, by: Wiener) -> Tensor:
         x if taps is None else filter_chroma(with_margin(x), beside, taps)
         for x, taps in zip(chroma, by.chroma, strict=True)
     ]
-    return planes_from(y, chroma[0], chroma[1], planes.device)
+    return planes_like(planes, y, *chroma)
 
 
-def samples_of(planes: Tensor) -> list[Samples]:
+def numbers_of(planes: Tensor) -> list[Samples]:
     """Y (H, W), U and V (H/2, W/2)."""
-    whole = (planes * 255).round_().byte()
-    return [x.cpu().numpy() for x in (luma(whole)[0], whole[0, 4], whole[0, 5])]
+    return [x.cpu().numpy() for x in samples_of(planes)]
 
 
-def planes_from(y: Samples, u: Samples, v: Samples, device: torch.device) -> Tensor:
-    """The inverse of :func:`samples_of`."""
-    return planes_of(*(torch.from_numpy(x)[None].to(device).float().div_(255) for x in (y, u, v)))
+def planes_like(planes: Tensor, *samples: Samples) -> Tensor:
+    """The inverse of :func:`numbers_of`, on the device of some planes."""
+    return planes_from(*(torch.from_numpy(x).to(planes.device) for x in samples))
 
 
 def with_margin(x: Samples) -> Plane:

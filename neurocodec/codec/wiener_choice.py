@@ -34,9 +34,9 @@ from .wiener import (
     Samples,
     filter_chroma,
     filter_luma,
+    numbers_of,
     phases,
-    planes_from,
-    samples_of,
+    planes_like,
     sort_blocks,
     table_of,
     with_margin,
@@ -62,8 +62,8 @@ def choose_wiener(
     """
     penalty *= 255**2
     last = last or Wiener()
-    y, *chroma = samples_of(planes)
-    target, *targets = samples_of(source)
+    y, *chroma = numbers_of(planes)
+    target, *targets = numbers_of(source)
     h, w = (side // SPATIAL_STRIDE for side in y.shape)
     weights = np.ones((h, w), np.float32) if weight is None else weight[0].cpu().numpy()
     of_luma, y = _choose_luma(y, target, last.luma, may_be_new, penalty, weights)
@@ -73,7 +73,7 @@ def choose_wiener(
         for x, wanted, taps in zip(chroma, targets, last.chroma, strict=True)
     ]
     by = Wiener(of_luma, (found[0][0], found[1][0]))
-    return by, planes_from(y, found[0][1], found[1][1], planes.device) if by.changes else planes
+    return by, planes_like(planes, y, found[0][1], found[1][1]) if by.changes else planes
 
 
 def _choose_chroma(

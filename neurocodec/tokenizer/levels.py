@@ -126,13 +126,14 @@ class LevelLFQ(nn.Module):
         hidden: of so many levels that are not 0 the last one's sign is to be told by the others, 0:
         none. Returns tokens (N, S, K) int64 in +-MAX_LEVEL, zero beyond the depth, and depth (N,)
         int64."""
-        levels = self._levels(residual, kind, step)
-        tokens = torch.zeros_like(levels, dtype=torch.long)
-        depth = tokens.new_zeros(len(levels))
-        some = levels.any(1).nonzero()[:, 0]  # the others have depth 0, and are most of a picture
+        tokens = torch.zeros_like(residual, dtype=torch.long)
+        depth = tokens.new_zeros(len(residual))
+        y = residual / (step * self.log_gain[kind].exp())
+        # the others have no level that is not 0, and are most of a picture
+        some = (y.abs_().add_(ROUNDING) >= 1).any(1).nonzero()[:, 0]
         if len(some):
-            residual, levels = residual[some], levels[some]
-            step = step[some] if step.numel() > 1 else step
+            residual, step = residual[some], step[some] if step.numel() > 1 else step
+            levels = self._levels(residual, kind, step)
             chosen = self.choose_depth(residual, levels, kind, step, thrift)
             levels = (levels * self._coded(chosen)).long()
             if hidden:

@@ -81,7 +81,7 @@ def predicted(
     h, w = mode.shape
     first, second = references
     planes = np.empty((2, h * _BLOCK // 2, w * _BLOCK // 2, 6), np.float32)
-    modes, vectors = mode.astype(np.uint8), fields.astype(np.int32)
+    modes, vectors = mode.astype(np.uint8), np.ascontiguousarray(fields, np.int32)
     _blend(
         first.luma[0], second.luma[0], modes, vectors, MARGIN,
         *_windows(h, w, _BLOCK), planes, 0,
