@@ -138,12 +138,17 @@ class Reference:
 
 @functools.lru_cache(64)
 @torch.inference_mode(False)  # kept, and perhaps trained with later
+def window_line(block: int) -> Tensor:
+    """A row of the window of blocks, (2 block,)."""
+    n = torch.arange(2 * block) + 0.5
+    return torch.sin(math.pi * n / (2 * block)).square()
+
+
 def overlapped_window(
     h: int, w: int, block: int, device: torch.device = _CPU
 ) -> tuple[Tensor, Tensor]:
     """Raised cosine (2 block, 2 block), and one over the sum of windows at each pixel (H, W)."""
-    n = torch.arange(2 * block) + 0.5
-    line = torch.sin(math.pi * n / (2 * block)).square()
+    line = window_line(block)
     window = torch.outer(line, line)
     total = overlap_add(window.expand(1, h, w, 2 * block, 2 * block))
     return window.to(device), (1 / total[0]).to(device)
