@@ -216,7 +216,7 @@ def _write_gops(
     waiting = 0  # bytes of packets
     writer, done, gops, tokenized = begun.writer, begun.frames, begun.gops, 0
     first, last = begun.first, begun.last
-    events = ahead(_without_sound(iter(reader), begun.packets), 16)
+    events = ahead(_without_sound(iter(reader), begun.packets), 4)
     items = ahead(tokenizing(events), 4, stop)
     try:
         for item in items:

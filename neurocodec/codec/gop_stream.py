@@ -18,7 +18,7 @@ from ..media.frame import Frame
 from ..threads import ahead
 from ..tokenizer.motion_model import MotionTokenizer
 from .effort import EFFORTS, Effort
-from .frames import GopEnd, gop_starts, pad_planes
+from .frames import GopEnd, gop_starts, padded
 from .lookahead import LONG, Thumbnail, is_still, mini_gop_length, thumbnail
 from .picture_encoder import PictureEncoder
 from .temporal_filter import Given, TemporalFilter
@@ -164,5 +164,5 @@ def tokenize_pictures(
             loop = PictureEncoder(tokenizer, grid, step, scales, device, masking)
             loop.effort = effort
             gop = GopStream(loop, entropy, steps)
-        planes = pad_planes([frame])[:, :, 0].to(device)
+        planes = padded([frame])[:, :, 0].to(device)
         yield from gop.add(planes, thumbnail(frame.y), length)

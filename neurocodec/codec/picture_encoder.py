@@ -21,6 +21,7 @@ from ..tokenizer.config import INTER
 from ..tokenizer.lfq import LAMBDA_PER_STEP2
 from ..tokenizer.motion_model import cell_steps
 from .effort import EFFORTS
+from .frames import as_floats
 from .loop_filter import choose
 from .merging import merge
 from .pictures import Box, PictureLoop, References, step_of
@@ -74,7 +75,9 @@ class PictureEncoder(PictureLoop):
         self, picture: Picture, planes: Tensor, known: Known | None, last: Wiener | None
     ) -> Encoded:
         """Tokens of a picture, and what a decoder makes of them. Several threads may ask at once.
-        known: None of an intra picture. last: the Wiener filters before of its group."""
+        planes: uint8, or in 0..1. known: None of an intra picture. last: the Wiener filters before
+        of its group."""
+        planes = as_floats(planes)
         step, weight = step_of(self.step, self.scales, picture), self._weight(planes)
         penalty = LAMBDA_PER_STEP2 * step**2  # squared error that a bit must save
         motion: Field | None = None
@@ -84,6 +87,9 @@ class PictureEncoder(PictureLoop):
             references, suggested = known
             dear = _ANCHOR_PENALTY if picture.level == ANCHOR else 1.0
             motion = self._search(planes, references, suggested, dear * penalty, weight)
+            if self.large:  # a tenth less memory, for a fiftieth more time
+                for reference in references:
+                    reference.drop_luma()
             decoded, tokens = self.code(
                 self.predicted(references, motion), kind_of(picture), step, planes=planes
             )

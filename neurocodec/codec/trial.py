@@ -15,6 +15,7 @@ from ..entropy.adaptive import Before
 from ..entropy.binary import BitEncoder
 from ..entropy.structure import MAX_FRAMES
 from ..tokenizer.patch import psnr
+from .frames import as_floats
 from .lookahead import LONG, SHORT
 from .picture_encoder import PictureEncoder
 from .pictures import Box
@@ -78,7 +79,7 @@ def _cost(
     for item in encoder.mini_gops(anchors, group, length):
         coder.code_picture(bits, item.picture, tuple(encoder.pictures), item)
         at = item.picture.display
-        pair = (x[:, :, None] for x in (encoder.pictures[at], group[at - first]))
+        pair = (x[:, :, None] for x in (encoder.pictures[at], as_floats(group[at - first])))
         quality[at - first] = psnr(*pair)[3]
     worth = PER_DB * quality.mean() + PER_DB_OF_LAST * quality[-1]
     return math.log(bits.ideal_bits) - float(worth)

@@ -29,6 +29,9 @@ from .winograd import Winograd, activated
 _PLANES = 6
 _CELL = 4  # samples of planes along a cell
 _CONDITION = 1 + KINDS
+# Features of a picture above which the last layers, of most channels, see it in bands of so many
+# rows, for memory; and how far those layers reach, to whole tiles of Winograd's algorithm
+_LARGE, _BAND, _REACH = 65536, 56, 4
 Floats = NDArray[np.float32]
 Kernel = winograd.Kernel | tuple[Tensor, Tensor]  # weight and bias
 
@@ -216,22 +219,47 @@ class FastPictureCodec:
             x = self._residual(x, block)
         up = conv(conv.silu(x), self._up)
         planes = _placed(prediction.clone(memory_format=torch.contiguous_format), cells, told)
+        shown = _placed(torch.zeros_like(planes), cells, _asinh(told / own))
+        step = h if h * w <= _LARGE else _BAND
+        out = planes if step >= h else planes.clone()  # which bands behind look at
+        for first in range(0, h, step):
+            last = min(first + step, h)
+            top, bottom = max(first - _REACH, 0), min(last + _REACH, h)
+            seen, pixels = slice(top // 2, bottom // 2), slice(2 * top, 2 * bottom)
+            x = self._refined(
+                up[seen], context[top:bottom], planes[pixels], shown[pixels], _rows(condition, seen)
+            )
+            own = _rows(steps, slice(first // 2, last // 2))
+            _spread_runs(
+                out[2 * first : 2 * last], 0, x[first - top : last - top], 2, own, add=True
+            )
+        return out
+
+    def _refined(
+        self, up: Tensor, context: Tensor, planes: Tensor, shown: Tensor, condition: Tensor
+    ) -> Tensor:
+        """What is added, in steps, to planes (2 h, 2 w, 6), of which those of cells are ``shown``:
+        runs (h, w, ...)."""
+        h, w, c = context.shape
         begin = 2 * c + 2 * 4 * _PLANES
-        x = conv.buffer(h, w, begin + _CONDITION)
+        x = self._conv.buffer(h, w, begin + _CONDITION)
         _spread_runs(x, 0, up, 2)
         x[..., c : 2 * c] = context
         _gather_runs(x, 2 * c, planes, 2, -0.5)
-        shown = _placed(torch.zeros_like(planes), cells, _asinh(told / own))
         _gather_runs(x, 2 * c + 4 * _PLANES, shown, 2)
         _widen(x, begin, condition, 2)
-        del up, shown  # which are large
         for kernel in self._refine:
-            x = conv(x, kernel, silu=True)
-        return _spread_runs(planes, 0, conv(x, self._out), 2, steps, add=True)
+            x = self._conv(x, kernel, silu=True)
+        return self._conv(x, self._out)
 
     def _residual(self, x: Tensor, block: tuple[Kernel, Kernel]) -> Tensor:
         conv = self._conv
         return conv(conv(conv.silu(x), block[0], silu=True), block[1], added=x)
+
+
+def _rows(cells: Tensor, rows: slice) -> Tensor:
+    """Some rows of (h, w, C); one for all stays one."""
+    return cells if cells.shape[:2] == (1, 1) else cells[rows]
 
 
 def _runs(channels: int, factor: int) -> Tensor:

@@ -52,6 +52,11 @@ class QuarterPixels:
                 self._luma = [interpolated(_wide(x, 2, MARGIN), taps) for x in given]
             return self._luma
 
+    def drop_luma(self) -> None:
+        """Make room: it can be interpolated again."""
+        with self._lock:
+            self._luma = None
+
     @property
     def wide(self) -> list[Floats]:
         """Y, U and V of the first picture, continued."""

@@ -57,7 +57,13 @@ def test_the_same_picture(
         told = q[0].permute(1, 2, 0).flatten(0, 1)
         cells = told.any(1).nonzero()[:, 0]
         assert 0 < len(cells) < 48
-        out = fast.decode(told[cells], cells, better, seen, given, steps[0, 0, ..., None])
+        how = told[cells], cells, better, seen, given, steps[0, 0, ..., None]
+        out = fast.decode(*how)
+        with monkeypatch.context() as large:
+            large.setattr(motion_inference, "_LARGE", 0)
+            large.setattr(motion_inference, "_BAND", 4)
+            in_bands = fast.decode(*how)
+        torch.testing.assert_close(in_bands, out, atol=1e-5, rtol=0)
     pairs = [
         (better.permute(2, 0, 1), prediction[0]),
         (latent.t().reshape(z[0].shape), z[0]),

@@ -48,6 +48,14 @@ def test_each_picture_of_a_batch_has_its_own_samples() -> None:
         assert np.array_equal(samples.luma[k], QuarterPixels(pair[k : k + 1]).luma[0])
 
 
+def test_samples_that_were_dropped_come_again() -> None:
+    reference = QuarterPixels(pictures(1, 3, 2))
+    before = reference.luma[0]
+    reference.drop_luma()
+    assert reference.luma[0] is not before
+    assert np.array_equal(reference.luma[0], before)
+
+
 def test_samples_of_the_search_are_those_that_pictures_are_predicted_from() -> None:
     picture = pictures(1, 3, 4)
     reference, mode = QuarterPixels(picture), np.zeros((3, 4), np.int64)
