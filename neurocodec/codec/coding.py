@@ -51,10 +51,10 @@ File = str | os.PathLike[str]
 
 
 def code(
-    reader: MediaReader, src: File, dst: File, choice: Choice, began: float,
-    progress: Progress | None,
-) -> Stats:  # fmt: skip
-    """Compress what is read, as :func:`compress` says. began: by time.monotonic."""
+    reader: MediaReader, src: File, dst: File, choice: Choice, progress: Progress | None
+) -> Stats:
+    """Compress what is read, as :func:`compress` says."""
+    began = time.monotonic()
     bundle, where = models.find(choice.model, choice.tune), choose_device(choice.device)
     model_of_tokens = bundle.entropy(bundle.entropy_number(choice.entropy))
     if choice.steps is not None and model_of_tokens.generator is None:

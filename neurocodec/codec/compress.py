@@ -4,7 +4,6 @@ loaded when the processes that help are on their way."""
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,7 +33,7 @@ class Stats:
     bits_per_pixel: float
     model: str
     quality: int
-    elapsed: float  # seconds
+    elapsed: float  # seconds, without loading
     fps: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +99,6 @@ def compress(
         raise UsageError(f"{src}: input and output are the same file")
     if os.fspath(dst) != STDOUT:
         check_output(dst, overwrite)
-    began = time.monotonic()
     with MediaReader(src, audio, start, duration) as reader:
         try:
             for command in compressing(reader, choice):
@@ -109,6 +107,6 @@ def compress(
 
             with made_ready():
                 from .coding import code  # torch, which takes seconds, while those load theirs
-            return code(reader, src, dst, choice, began, progress)
+            return code(reader, src, dst, choice, progress)
         finally:
             dismiss()

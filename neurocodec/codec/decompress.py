@@ -39,7 +39,7 @@ class DecodeStats:
     frozen_frames: int  # of lost GOPs: concealed, by default by the last frame before
     concealed: tuple[tuple[int, int], ...]  # the first and last of each run of those, from 0 on
     damage: tuple[str, ...]
-    elapsed: float  # seconds
+    elapsed: float  # seconds, without loading
     fps: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,7 +90,6 @@ def decompress(
         conceal = CONCEALERS[conceal]
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} jobs: give 1 or more")
-    began = time.monotonic()
     with ExitStack() as stack:
         reader = stack.enter_context(Reader(src))
         if strict and reader.damage:
@@ -108,6 +107,7 @@ def decompress(
             from .decoder import Decoder, media_info
             from .jobs import Jobs, Setting
 
+        began = time.monotonic()
         if threads is not None:
             torch.set_num_threads(threads)
         decoder = Decoder(reader, model, device, conceal)
