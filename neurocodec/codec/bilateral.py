@@ -30,12 +30,8 @@ def bilateral(plane: Tensor, radius: int, near: float, alike: float) -> Tensor:
     h, w = plane.shape
     height, width = h + 2 * radius, -(-(w + 2 * radius) // LANES) * LANES
     flat = np.zeros(height * width + 2 * LANES, np.float32)
-    wide = flat[LANES:-LANES].reshape(height, width)
-    inner = wide[radius : radius + h]
-    inner[:, radius : radius + w] = plane.numpy()
-    inner[:, :radius] = inner[:, [radius]]
-    inner[:, radius + w :] = inner[:, [radius + w - 1]]
-    wide[:radius], wide[radius + h :] = inner[0], inner[-1]
+    margins = (radius, radius), (radius, width - w - radius)
+    flat[LANES:-LANES] = np.pad(plane.numpy(), margins, "edge").ravel()
     rows, columns, distance = _neighbours(radius)
     far = (distance * np.float32(0.5 / near**2)).astype(np.float32)
     out = np.empty((h, w), np.float32)

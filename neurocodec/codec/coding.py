@@ -38,7 +38,7 @@ from .entropy_process import EntropyProcess
 from .entropy_process import Setting as EntropySetting
 from .frames import GopEnd
 from .jobs import Jobs, Setting, tokenize
-from .plan import default_gop, entropy_pays, jobs_of
+from .plan import entropy_pays, gop_of, jobs_of
 from .rate import Control, PsnrControl, SizeControl, step_for_rate
 from .tokens import EntropyModel, PictureTokens
 
@@ -67,9 +67,8 @@ def code(
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
     info = reader.info
-    header = _header(
-        info, bundle, model_of_tokens.number, choice.gop, choice.quality, reader.is_picture
-    )
+    gop = gop_of(choice, info)
+    header = _header(info, bundle, model_of_tokens.number, gop, choice.quality, reader.is_picture)
     logger.info(
         "%s: %dx%d, %.4g frames per second, %d audio tracks; model %s on %s",
         src, info.width, info.height, float(info.frame_rate), len(info.tracks), bundle.name,
@@ -125,7 +124,7 @@ def code(
 
 
 def _header(
-    info: MediaInfo, bundle: models.Bundle, entropy_model: int, gop: int | None, quality: int,
+    info: MediaInfo, bundle: models.Bundle, entropy_model: int, gop: int, quality: int,
     picture: bool,
 ) -> Header:  # fmt: skip
     if info.width > MAX_SIDE or info.height > MAX_SIDE or info.width * info.height > MAX_PIXELS:
@@ -135,7 +134,7 @@ def _header(
         metadata["kind"] = "picture"
     return Header(
         bundle.hash, bundle.name, info.width, info.height, info.sample_aspect, info.frame_rate,
-        info.time_base, info.colour, gop or default_gop(info.frame_rate), quality, info.tracks,
+        info.time_base, info.colour, gop, quality, info.tracks,
         metadata, entropy_model,
     )  # fmt: skip
 

@@ -47,22 +47,17 @@ def made_ready() -> Iterator[None]:
     them side by side, and a folder to keep them. Others who ask for them meanwhile wait."""
     shares = min(processors(), free_memory() // 2 // _BYTES, _MOST)
     folder = folder_of_cache()
-    if shares < 2 or folder is None:
-        yield
-        return
-    mark = folder / f"kernels-{_state()}"
-    if mark.exists():
+    if shares < 2 or folder is None or (mark := folder / f"kernels-{_state()}").exists():
         yield
         return
     with locked(folder / "kernels.lock"):
-        if mark.exists():
-            yield
-            return
-        notice.give()
-        children = [_start(share, shares) for share in range(shares)]
+        children = []
+        if not mark.exists():
+            notice.give()
+            children = [_start(share, shares) for share in range(shares)]
         try:
             yield
-            if min(child.wait() for child in children) >= 0:  # none was killed
+            if min((child.wait() for child in children), default=0) >= 0:  # none was killed
                 with contextlib.suppress(OSError):
                     mark.touch()
         finally:

@@ -32,6 +32,11 @@ def default_gop(frame_rate: Fraction) -> int:
     return min(frames, MAX_GOP_FRAMES - 7)
 
 
+def gop_of(choice: Choice, info: MediaInfo) -> int:
+    """Most frames of a GOP."""
+    return choice.gop or default_gop(info.frame_rate)
+
+
 def entropy_pays(width: int, height: int, frames: int | None) -> bool:
     """Whether a clip is long enough for entropy coding in a process of its own, and there is a
     processor to spare. frames: None: not known."""
@@ -53,8 +58,8 @@ def jobs_of(
         return choice.jobs
     if choice.aimed or choice.resume or choice.threads is not None:
         return 1
-    gop = choice.gop or default_gop(info.frame_rate)
-    return jobs_that_pay(frames, gop, (info.width, info.height), gpu_memory=gpu_memory)
+    size = info.width, info.height
+    return jobs_that_pay(frames, gop_of(choice, info), size, gpu_memory=gpu_memory)
 
 
 def compressing(reader: MediaReader, choice: Choice) -> list[tuple[str, ...]]:
@@ -63,7 +68,7 @@ def compressing(reader: MediaReader, choice: Choice) -> list[tuple[str, ...]]:
     info, frames = reader.info, reader.expected_frames
     jobs = jobs_of(choice, info, frames)
     if jobs > 1:
-        gops = -(-(frames or 1) // (choice.gop or default_gop(info.frame_rate)))
+        gops = -(-(frames or 1) // gop_of(choice, info))
         return [CODING] * (min(jobs, gops) - 1)
     clip = info.width, info.height, frames
     return [entropy_command(*clip)] if entropy_pays(*clip) and not choice.aimed else []

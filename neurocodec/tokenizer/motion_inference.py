@@ -220,18 +220,18 @@ class FastPictureCodec:
         up = conv(conv.silu(x), self._up)
         planes = _placed(prediction.clone(memory_format=torch.contiguous_format), cells, told)
         shown = _placed(torch.zeros_like(planes), cells, _asinh(told / own))
-        step = h if h * w <= _LARGE else _BAND
-        out = planes if step >= h else planes.clone()  # which bands behind look at
-        for first in range(0, h, step):
-            last = min(first + step, h)
+        band = h if h * w <= _LARGE else _BAND
+        out = planes if band >= h else planes.clone()  # which bands behind look at
+        for first in range(0, h, band):
+            last = min(first + band, h)
             top, bottom = max(first - _REACH, 0), min(last + _REACH, h)
             seen, pixels = slice(top // 2, bottom // 2), slice(2 * top, 2 * bottom)
             x = self._refined(
                 up[seen], context[top:bottom], planes[pixels], shown[pixels], _rows(condition, seen)
             )
-            own = _rows(steps, slice(first // 2, last // 2))
+            of_band = _rows(steps, slice(first // 2, last // 2))
             _spread_runs(
-                out[2 * first : 2 * last], 0, x[first - top : last - top], 2, own, add=True
+                out[2 * first : 2 * last], 0, x[first - top : last - top], 2, of_band, add=True
             )
         return out
 
